@@ -1,0 +1,1 @@
+"""The rules of demand response, pure: no network, no files, no clock, no environment."""

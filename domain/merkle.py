@@ -1,0 +1,95 @@
+"""Merkle tree over an event's payments, as the contract checks it.
+
+Leaves stand in the order of their index. Each level pairs neighbours and hashes the smaller hash first; an odd
+last node moves up unchanged. So node ``c`` of level ``k`` covers exactly the leaves ``[c * 2**k, (c + 1) * 2**k)``,
+and one proof covers a batch of payments as well as a single one. A leaf is hashed twice and an inner node
+once, so neither can pass for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eth_hash.auto import keccak
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What the contract pays by: one resource's result in one event.
+
+    ``resource``, ``event`` and ``certificate_hash`` are 32 bytes, ``wallet`` is 20 bytes; ``reduction_wh`` is the
+    certified reduction, never negative [Wh]; ``payment`` is in minor units.
+    """
+
+    event: bytes
+    index: int
+    resource: bytes
+    wallet: bytes
+    reduction_wh: int
+    payment: int
+    certificate_hash: bytes
+
+    def hash(self) -> bytes:
+        """Leaf hash: keccak of keccak of the seven fields as 32-byte words."""
+        words = (
+            self.event,
+            self.index.to_bytes(32, "big"),
+            self.resource,
+            bytes(12) + self.wallet,
+            self.reduction_wh.to_bytes(32, "big"),
+            self.payment.to_bytes(32, "big"),
+            self.certificate_hash,
+        )
+        data = b"".join(words)
+        if len(data) != 7 * 32:
+            raise ValueError(f"leaf {self.index}: a hash is not 32 bytes or the wallet not 20")
+        return keccak(keccak(data))
+
+
+def event_key(event_id: str) -> bytes:
+    """The 32 bytes by which contracts know an event.
+
+    >>> event_key("e1") != event_key("e2"), len(event_key("e1"))
+    (True, 32)
+    """
+    return keccak(event_id.encode())
+
+
+class MerkleTree:
+    """The tree over ``leaves`` (hashes, in index order).
+
+    >>> tree = MerkleTree([Leaf(bytes(32), n, bytes(32), bytes(20), 0, 0, bytes(32)).hash() for n in range(5)])
+    >>> [len(tree.proof(n)) for n in range(5)]
+    [3, 3, 3, 3, 1]
+    """
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        if not leaves:
+            raise ValueError("a Merkle tree needs at least one leaf")
+        self._levels = [list(leaves)]
+        while len(self._levels[-1]) > 1:
+            below = self._levels[-1]
+            above = [pair_hash(below[n], below[n + 1]) for n in range(0, len(below) - 1, 2)]
+            if len(below) % 2:
+                above.append(below[-1])
+            self._levels.append(above)
+
+    @property
+    def root(self) -> bytes:
+        """Hash at the top. 32 bytes."""
+        return self._levels[-1][0]
+
+    def proof(self, node: int, level: int = 0) -> list[bytes]:
+        """Sibling hashes from ``node`` of ``level`` up to the root, lowest first."""
+        siblings = []
+        for nodes in self._levels[level:-1]:
+            if (sibling := node ^ 1) < len(nodes):
+                siblings.append(nodes[sibling])
+            node >>= 1
+        return siblings
+
+
+def pair_hash(a: bytes, b: bytes) -> bytes:
+    """Hash of an inner node; the order of its children doesn't matter."""
+    return keccak(a + b if a < b else b + a)
