@@ -1,0 +1,1 @@
+"""Contracts that register resources, certify demand-response events and pay homes, and their artifacts."""
