@@ -1,0 +1,1 @@
+"""Meters to bus: simulator, file importers and the bus itself."""
