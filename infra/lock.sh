@@ -8,3 +8,5 @@ compile --all-extras --upgrade --output-file locks/all.txt
 compile --constraint locks/all.txt --output-file locks/main.txt
 compile --extra dev --constraint locks/all.txt --output-file locks/dev.txt
 compile --extra node --constraint locks/all.txt --output-file locks/node.txt
+uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+    --quiet --output-file locks/uv.txt <<<"uv"

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Set up this checkout: Python environment, Java, Node, and anvil. Usage: infra/setup.sh main|dev
+# Says in one sentence what is missing and what to type; as root on Debian or Ubuntu it installs that itself.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+kind=${1:?main or dev}
+
+fail() { echo "setup: $*" >&2; exit 1; }
+
+# install_package 'what it is for' candidate… : the first candidate that the system has
+install_package() {
+    local purpose=$1 package; shift
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        fail "$purpose is missing; type: sudo apt-get install -y $1"
+    fi
+    apt-get update -qq
+    for package in "$@"; do
+        if apt-cache show "$package" >/dev/null 2>&1; then
+            echo "setup: installing $package"
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
+            return
+        fi
+    done
+    fail "$purpose is missing and the system offers none of: $*"
+}
+
+find_python() {
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        if command -v "$candidate" >/dev/null &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"; return
+        fi
+    done
+    fail "Python 3.11 or later is missing; type: sudo apt-get install -y python3"
+}
+
+java_works() {
+    local java=${JAVA_HOME:+$JAVA_HOME/bin/}java
+    local version
+    version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1) || return 1
+    [ "${version:-0}" -ge 17 ]
+}
+
+node_works() {
+    command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null
+}
+
+if [ ! -x .venv/bin/python ]; then
+    python=$(find_python)
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || install_package "Python's venv" python3-venv
+    "$python" -m venv .venv
+fi
+uv=$(command -v uv || true)
+if [ -z "$uv" ]; then
+    [ -x .venv/bin/uv ] || .venv/bin/python -m pip install --quiet --require-hashes -r locks/uv.txt
+    uv=.venv/bin/uv
+fi
+export VIRTUAL_ENV=$PWD/.venv
+echo "setup: Python packages"
+"$uv" pip install --quiet --require-hashes -r "locks/$kind.txt"
+"$uv" pip install --quiet --no-deps --config-settings editable_mode=compat -e .
+
+java_works || install_package "Java 17 or later, which Spark needs," \
+    openjdk-17-jre-headless openjdk-21-jre-headless default-jre-headless
+
+if ! node_works; then
+    [ -x .venv/bin/npm ] || "$uv" pip install --quiet --require-hashes -r locks/node.txt
+    export PATH=$PWD/.venv/bin:$PATH
+    node_works || fail "Node 20 or later with npm is missing; type: sudo apt-get install -y nodejs npm"
+fi
+echo "setup: anvil and the contracts' packages"
+if [ "$kind" = dev ]; then
+    npm ci --prefix contracts --no-audit --no-fund --loglevel=error
+elif [ ! -d contracts/node_modules/@openzeppelin ]; then  # never take away what the tests need
+    npm ci --prefix contracts --omit=dev --no-audit --no-fund --loglevel=error
+fi
+touch ".venv/.$kind"
+[ "$kind" = main ] || touch .venv/.main

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Run every check: style, types, the fast tests, the contracts, then the tests that start real servers.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$PWD/.venv/bin:$PATH
+
+section() { printf '\n== %s\n' "$*"; }
+
+section "ruff"
+ruff check .
+ruff format --check .
+section "mypy"
+mypy
+section "fast tests and doctests"
+pytest -m "not stack"
+section "contracts: sources against artifacts, forge"
+(cd contracts && node scripts/compile.js --check && node_modules/.bin/forge test)
+section "tests with Spark, anvil and the whole demonstration"
+pytest -m stack
