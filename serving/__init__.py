@@ -1,0 +1,1 @@
+"""The serving layer: settlement on chain, the independent verifier and the report."""
