@@ -6,17 +6,17 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from eth_account import Account
-from eth_typing import ChecksumAddress
+from eth_typing import ChecksumAddress, HexStr
 from web3 import Web3
 from web3.contract import Contract
 from web3.contract.contract import ContractFunction
-from web3.exceptions import ContractCustomError, ContractLogicError, TimeExhausted, Web3Exception
+from web3.exceptions import ContractCustomError, ContractLogicError, TimeExhausted, TransactionNotFound, Web3Exception
 from web3.middleware import ExtraDataToPOAMiddleware, SignAndSendRawMiddlewareBuilder
 
 from contracts.artifacts import NAMES, load
@@ -75,6 +75,7 @@ class Chain:
             raise ChainError(f"no node answers at {url}: start it, or name another by --chain")
         self.chain_id: int = self.w3.eth.chain_id
         self.records: list[TransactionRecord] = []
+        self.on_record: Callable[[TransactionRecord], None] = lambda record: None
         self.operator: ChecksumAddress = Web3.to_checksum_address("0x" + 40 * "0")
         if reader:
             return
@@ -87,12 +88,20 @@ class Chain:
             if not held:
                 raise ChainError(f"the node at {url} holds no account: name the operator's key file by --keystore")
             self.operator = held[0]
+        self._settle_pending()
 
     def now(self) -> datetime:
         """Time of the latest block."""
         return datetime.fromtimestamp(self.w3.eth.get_block("latest")["timestamp"], UTC)
 
-    def settle_pending(self) -> None:
+    def knows(self, transaction: str) -> bool:
+        """Whether the chain holds a transaction."""
+        try:
+            return bool(self.w3.eth.get_transaction(HexStr(transaction)))
+        except TransactionNotFound:
+            return False
+
+    def _settle_pending(self) -> None:
         """Wait until nothing that this account sent earlier is pending, so that what we read is the outcome.
 
         Raises
@@ -133,6 +142,7 @@ class Chain:
             purpose, sent.to_0x_hex(), receipt["blockNumber"], receipt["gasUsed"], round(seconds, 4)
         )
         self.records.append(record)
+        self.on_record(record)
         return record
 
     def wait_until(self, instant: datetime) -> None:
@@ -225,6 +235,12 @@ def deploy(chain: Chain, book: Path, coin: Coin) -> Contracts:
     registry = at("ResourceRegistry", operator)
     money = at("IncentiveCoin", "Demand Response Coin", coin.symbol, coin.decimals, operator)
     events = at("DemandResponse", registry.address, money.address, operator)
+    held = Coin(money.functions.symbol().call(), money.functions.decimals().call())
+    if held != coin:
+        raise ChainError(
+            f"the contracts in {book} pay in {held.symbol} with {held.decimals} decimals, the programme in "
+            f"{coin.symbol} with {coin.decimals}: settle programmes of another currency in a workspace of their own"
+        )
     for contract, role, holder in (
         (registry, "REGISTRAR_ROLE", operator),
         (money, "MINTER_ROLE", events.address),
@@ -257,6 +273,27 @@ def attach(chain: Chain, book: Path) -> Contracts:
     return Contracts(at("ResourceRegistry"), at("IncentiveCoin"), at("DemandResponse"))
 
 
+def attach_at(chain: Chain, address: str) -> Contracts:
+    """Our contracts, found from the address of DemandResponse: it names the other two.
+
+    Raises
+    ------
+    ChainError
+        There is no such contract at that address.
+    """
+    try:
+        where = Web3.to_checksum_address(address)
+        events = chain.w3.eth.contract(address=where, abi=load("DemandResponse").abi)
+        registry, coin = events.functions.registry().call(), events.functions.coin().call()
+    except (Web3Exception, ValueError) as failed:
+        raise ChainError(f"there is no DemandResponse contract at {address} on {chain.url}: {failed}") from failed
+    return Contracts(
+        chain.w3.eth.contract(address=registry, abi=load("ResourceRegistry").abi),
+        chain.w3.eth.contract(address=coin, abi=load("IncentiveCoin").abi),
+        events,
+    )
+
+
 def explain(refused: Exception) -> str:
     """Say a contract's refusal in words: the named error with its values.
 
@@ -286,11 +323,6 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(_POLL_SECONDS)
     return True
-
-
-def record_dicts(records: list[TransactionRecord]) -> list[dict[str, Any]]:
-    """Records as plain JSON values."""
-    return [asdict(record) for record in records]
 
 
 def _show(value: object) -> str:

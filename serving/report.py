@@ -105,7 +105,7 @@ def render_report(
     timings : sequence of mapping
         ``homes`` and the seconds ``certification_s``, ``contract_s``, ``confirmation_s``, ``total_s``.
     provisional : mapping or None
-        ``certificates``: how many were made while the event ran; ``changed``: how many of them the final
+        ``certificates``: how many were made at the end of the event; ``changed``: how many of them the final
         ones differ from.
 
     Returns

@@ -314,7 +314,7 @@ def test_timings_stand_beside_those_of_the_paper():
 
 def test_changed_provisional_certificates_are_told():
     text = Page(page(an_event(THREE), provisional={"certificates": 3, "changed": 1})).text
-    assert "3 provisional certificates were made while the event ran; 1 of them changed" in text
+    assert "3 provisional certificates were made at the end of the event; 1 of them changed" in text
 
 
 @pytest.mark.parametrize(("decimals", "earned"), [(0, "88,800"), (18, "0.000000000000088800")])

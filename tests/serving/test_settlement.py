@@ -179,3 +179,18 @@ def test_confirmations_are_blocks_on_top(tmp_path):
 def test_no_node_is_said_with_its_address():
     with pytest.raises(ChainError, match=r"no node answers at http://127\.0\.0\.1:1"):
         Chain("http://127.0.0.1:1")
+
+
+def test_an_event_issued_under_other_rules_is_not_settled(desk):
+    chain = desk.chain()
+    engine = Settlement(chain, deploy(chain, desk.book, COIN))
+    engine.announce(desk.event, desk.terms(), desk.participants())
+    edited = replace(desk.terms(), programme_digest=b"\7" * 32)
+    with pytest.raises(ChainError, match="issued under other rules"):
+        engine.announce(desk.event, edited, desk.participants())
+
+
+def test_contracts_of_one_coin_refuse_a_programme_of_another_currency(desk):
+    deploy(desk.chain(), desk.book, COIN)
+    with pytest.raises(ChainError, match="pay in DRC with 2 decimals, the programme in KRW with 0"):
+        deploy(desk.chain(), desk.book, replace(COIN, symbol="KRW", decimals=0))
