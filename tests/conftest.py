@@ -1,6 +1,19 @@
-"""Properties are about results, not about time: a busy machine fails none of them."""
+"""Properties are about results, not about time: a busy machine fails none of them. Spark starts once."""
 
+from __future__ import annotations
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """A Spark of two cores in this process."""
+    from batch.session import open_session
+
+    session = open_session("local[2]", log=tmp_path_factory.mktemp("spark") / "spark.log")
+    yield session
+    session.stop()

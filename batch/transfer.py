@@ -1,0 +1,51 @@
+"""Certified reductions as one Arrow message: what a batch task sends back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from domain.certification import EVIDENCE, Reductions
+
+
+def to_message(reductions: Reductions) -> bytes:
+    """Pack reductions into an Arrow IPC stream; the arrays go over as they are."""
+    arrays = {"meters": pa.array(reductions.meters, pa.string()), "findings": pa.array(reductions.findings)}
+    for name in ("unadjusted_wh", "baseline_wh", "actual_wh", "evidence"):
+        arrays[name] = _rows(getattr(reductions, name))
+    if reductions.kept_days.shape[1]:  # Arrow has no lists of length 0
+        arrays["kept_days"] = _rows(reductions.kept_days.astype(np.int8))
+    table = pa.table(arrays)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def from_message(message: bytes | memoryview) -> Reductions:
+    """Unpack what `to_message` made."""
+    table = pa.ipc.open_stream(message).read_all().combine_chunks()
+
+    def rows(name: str) -> NDArray[Any]:
+        if name not in table.column_names:
+            return np.empty((table.num_rows, 0))
+        column = table.column(name).combine_chunks()
+        width = table.schema.field(name).type.list_size
+        return np.asarray(column.values).reshape(len(column), width)
+
+    return Reductions(
+        np.asarray(table.column("meters").to_pylist(), dtype=object),
+        table.column("findings").to_numpy(),
+        rows("unadjusted_wh"),
+        rows("baseline_wh"),
+        rows("actual_wh"),
+        rows("kept_days").astype(bool),
+        rows("evidence").reshape(-1, len(EVIDENCE)),
+    )
+
+
+def _rows(values: NDArray[Any]) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])

@@ -1,0 +1,1 @@
+"""The speed layer: recent readings in DuckDB and provisional certificates at once."""
