@@ -1,0 +1,416 @@
+"""The command line. Each command calls one function of the pipeline and shows what came of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from domain.errors import NegawattError
+from negawatt import __version__
+from negawatt.console import Screen, kwh, money
+from negawatt.settings import Settings, load_settings
+from negawatt.workspace import Workspace, read_resources
+
+if TYPE_CHECKING:
+    from ingest.columns import Columns
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every command needs: where it works, with what, and how it speaks."""
+
+    workspace: Workspace
+    settings: Settings
+    screen: Screen
+
+
+class Group(click.Group):
+    """Turns our own errors into one sentence and their exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except NegawattError as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            sys.exit(error.exit_code)
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=Group, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="negawatt")
+@click.option(
+    "-w",
+    "--workspace",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".negawatt"),
+    envvar="NEGAWATT_WORKSPACE",
+    show_default=True,
+    help="Folder of this operator: resources, events, stores, certificates.",
+)
+@click.pass_context
+def main(ctx: click.Context, workspace: Path) -> None:
+    """Measure demand response, certify it, and pay it on an EVM chain.
+
+    \b
+    The life of an event, command by command:
+      negawatt ingest --resources homes.csv readings.csv   readings into the stores
+      negawatt announce event.toml                         resources and event on chain, before it starts
+      negawatt certify EVENT                               baselines, reductions, certificates
+      negawatt settle EVENT                                root and payments on chain
+      negawatt verify EVENT                                recompute all of it independently
+      negawatt report EVENT                                a page with charts
+    See it all at once, on simulated homes and with no server: negawatt demo
+    """
+    logging.getLogger("py4j").setLevel(logging.ERROR)
+    place = Workspace(workspace)
+    ctx.obj = Context(place, load_settings(place.settings_file), Screen())
+
+
+def as_json(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--json``."""
+
+    def switch(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.obj = replace(ctx.obj, screen=Screen(as_json=True))
+
+    return click.option(
+        "--json", is_flag=True, expose_value=False, callback=switch, help="Print one JSON document, and no tables."
+    )(command)
+
+
+def setting(flag: str, name: str, help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag that overrides one setting."""
+
+    def override(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            ctx.obj = replace(ctx.obj, settings=replace(ctx.obj.settings, **{name: value}))
+
+    kind = type(getattr(Settings(), name))
+    default = getattr(Settings(), name)
+    return click.option(
+        flag, type=kind, expose_value=False, callback=override, help=f"{help_text}  [default: {default}]"
+    )
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--homes", default=100, show_default=True, help="Homes to simulate.")
+@click.option("--days", default=60, show_default=True, help="Days of readings.")
+@click.option("--interval", default=5, show_default=True, help="Metering interval in minutes: 5, 10, 15, 30 or 60.")
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same readings.")
+@click.option("--first-day", type=click.DateTime(["%Y-%m-%d"]), default="2025-06-02", show_default=True)
+@click.option("--programme", default="kpx-max-4-of-5", show_default=True, help="Programme of the event.")
+@as_json
+@click.pass_obj
+def simulate(
+    ctx: Context, folder: Path, homes: int, days: int, interval: int, seed: int, first_day: Any, programme: str
+) -> None:
+    """Simulate homes and write their readings into FOLDER.
+
+    Appliances, air conditioning that follows the weather, solar panels, weekdays and weekends, an evening DR
+    event near the end that most homes answer, outages, and readings that come late.
+
+    \b
+    Writes readings.parquet, late.parquet, homes.csv and event.toml. Then:
+      negawatt ingest --resources FOLDER/homes.csv FOLDER/readings.parquet
+      negawatt certify FOLDER/event.toml
+    """
+    from negawatt.demo import simulate_homes  # noqa: PLC0415  heavy imports wait until they are needed
+
+    with ctx.screen.progress() as progress:
+        made = simulate_homes(
+            ctx.workspace.programme(programme), folder, homes, days, interval, seed, _day(first_day), progress
+        )
+    ctx.screen.document({name: str(path) for name, path in made.items()})
+    ctx.screen.say(f"{homes:,} homes, {days} days every {interval} min, in {folder}:")
+    for name, path in made.items():
+        ctx.screen.say(f"  {name:<10} {path}")
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option(
+    "--resources",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV of the homes that take part: meter,contracted_w,wallet[,feeder]. Readings of others are rejected.",
+)
+@click.option(
+    "--columns",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file that says what the columns mean: meter, start, import_energy, export_energy, unit, zone, …",
+)
+@click.option("--meter-column", "meter", help="Column of the meter's name.")
+@click.option("--start-column", "start", help="Column of the interval's start.")
+@click.option("--energy-column", "import_energy", help="Column of the imported energy.")
+@click.option("--unit", type=click.Choice(["Wh", "kWh"]), help="Unit of the energy columns.")
+@click.option("--zone", help="IANA zone of times without an offset, e.g. Europe/London.")
+@click.option("--max-rejects", default=1.0, show_default=True, help="Percent of rows that may be rejected.")
+@as_json
+@click.pass_obj
+def ingest(
+    ctx: Context,
+    /,
+    files: tuple[Path, ...],
+    resources: Path | None,
+    columns: Path | None,
+    max_rejects: float,
+    **flags: Any,
+) -> None:
+    """Read FILES of meter readings (CSV, also compressed, or Parquet) into the stores.
+
+    Layouts known by their header: tidy (meter, interval_start, import_wh, …), Low Carbon London (LCLid, tstp,
+    energy(kWh/hh)), and hourly homes (meter, interval_start, load_kwh, pv_kwh). Describe others by --columns
+    or by the flags.
+
+    Rows that can't be read are kept, with file, line, value and reason, in the workspace's rejects folder. When
+    they are more than --max-rejects percent, nothing is stored and the exit code is 3. Reading the same file
+    again changes nothing.
+    """
+    from ingest.columns import Columns  # noqa: PLC0415
+    from negawatt import pipeline  # noqa: PLC0415
+
+    if resources:
+        ctx.workspace.add_resources(read_resources(resources).values())
+    given = {name: value for name, value in flags.items() if value is not None}
+    layout = Columns.from_toml(columns) if columns else _layout(files[0]) if given else None
+    with ctx.screen.progress() as progress:
+        result = pipeline.ingest(
+            ctx.workspace,
+            ctx.settings,
+            files,
+            columns=replace(layout, **given) if layout else None,
+            max_rejects_pct=max_rejects,
+            progress=progress,
+        )
+    ctx.screen.document(asdict(result))
+    ctx.screen.table(
+        f"Readings of {result.meters:,} meters every {result.interval_minutes} min, {result.first} to {result.last}",
+        ("rows", "accepted", "repeated", "rejected", "new", "replaced", "unchanged", "seconds"),
+        [
+            (
+                result.rows,
+                result.accepted,
+                result.repeated,
+                result.rejected,
+                result.stored_new,
+                result.stored_replaced,
+                result.stored_unchanged,
+                result.seconds,
+            )
+        ],
+    )
+    for code, count in result.rejected_by_code.items():
+        ctx.screen.say(f"  rejected {count:,}: {code}")
+    if result.rejected:
+        ctx.screen.say(f"  each with its line and reason in {result.rejects_file}")
+    if {"file.truncated", "file.unreadable"} & set(result.rejected_by_code):
+        ctx.screen.say(
+            "  [bold red]a file is cut off or unreadable: fetch it again and ingest it; repeats do no harm[/]"
+        )
+
+
+@main.command()
+@click.argument("event")
+@setting("--chain", "chain", "anvil:// or the JSON-RPC address of a node.")
+@setting("--keystore", "keystore", "The operator's encrypted key file; not needed for anvil.")
+@setting("--password-file", "password_file", "File with the key file's password, readable by you alone.")
+@as_json
+@click.pass_obj
+def announce(ctx: Context, event: str) -> None:
+    """Before EVENT starts: register its homes on chain, issue it, and opt them in.
+
+    EVENT is an id, or a TOML file with id, programme, start and end.
+    """
+    from negawatt import pipeline  # noqa: PLC0415
+
+    called = ctx.workspace.event(event)
+    with (
+        pipeline.open_chain(ctx.workspace, ctx.settings, pipeline.before(called)) as chain,
+        ctx.screen.progress() as progress,
+    ):
+        pipeline.announce(ctx.workspace, chain, called, progress)
+        sent = [asdict(record) for record in chain.records]
+    ctx.screen.document({"event_id": called.id, "transactions": sent})
+    _transactions(ctx.screen, f"Event {called.id} announced", sent)
+
+
+@main.command()
+@click.argument("event")
+@click.option("--provisional", is_flag=True, help="At once, from the speed store; late readings may still change it.")
+@setting("--spark", "spark", "Spark master.")
+@as_json
+@click.pass_obj
+def certify(ctx: Context, event: str, provisional: bool) -> None:
+    """Certify EVENT: each home's baseline, usage and reduction, and what it earns.
+
+    EVENT is an id of the workspace, or a TOML file with id, programme, start and end. The certificates are
+    published as WORKSPACE/certificates/EVENT.jsonl, a line each.
+    """
+    from negawatt import pipeline  # noqa: PLC0415
+
+    called = ctx.workspace.event(event)
+    with ctx.screen.progress() as progress:
+        certificates, reductions, seconds = pipeline.certify(
+            ctx.workspace, called, settings=ctx.settings, provisional=provisional, progress=progress
+        )
+    summary = pipeline.summarise(certificates, reductions, seconds)
+    path = ctx.workspace.certificates(called.id, provisional=provisional)
+    ctx.screen.document({**summary, "provisional": provisional, "certificates_file": str(path)})
+    currency = ctx.workspace.programme(called.programme).currency
+    ctx.screen.table(
+        f"Event {called.id}, {'provisional' if provisional else 'certified'} in {seconds:.2f} s",
+        ("homes", "certified", "reduction", "payment"),
+        [
+            (
+                summary["homes"],
+                summary["certified"],
+                kwh(summary["reduction_wh"]),
+                money(summary["payment"], currency.decimals, currency.code),
+            )
+        ],
+    )
+    for code, homes in summary["findings"].items():
+        ctx.screen.say(f"  {code}: {homes:,} homes")
+    ctx.screen.say(f"  certificates: {path}")
+
+
+@main.command()
+@click.argument("event")
+@setting("--chain", "chain", "anvil:// or the JSON-RPC address of a node.")
+@setting("--keystore", "keystore", "The operator's encrypted key file; not needed for anvil.")
+@setting("--password-file", "password_file", "File with the key file's password, readable by you alone.")
+@setting("--confirmations", "confirmations", "Blocks to wait for on top of the last payment.")
+@as_json
+@click.pass_obj
+def settle(ctx: Context, event: str) -> None:
+    """Settle EVENT on chain: commit to the certificates, pay every home, wait for confirmations.
+
+    Run it again after a crash or a lost connection: it finishes what is missing and pays nobody twice.
+    """
+    from negawatt import pipeline  # noqa: PLC0415
+
+    called = ctx.workspace.event(event)
+    with (
+        pipeline.open_chain(ctx.workspace, ctx.settings, pipeline.before(called)) as chain,
+        ctx.screen.progress() as progress,
+    ):
+        document = pipeline.settle(ctx.workspace, ctx.settings, chain, called, progress=progress)
+    ctx.screen.document(document)
+    _transactions(ctx.screen, f"Event {called.id} settled on chain {document['chain_id']}", document["transactions"])
+    ctx.screen.say(
+        f"  contract {document['contract_seconds']:.2f} s, {document['confirmations']} confirmations "
+        f"{document['confirmation_seconds']:.2f} s. Check it: negawatt verify {called.id}"
+    )
+
+
+@main.command()
+@click.argument("event")
+@click.option(
+    "--certificates",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Published certificates; default: the workspace's.",
+)
+@click.option("--contract", help="Address of the DemandResponse contract; default: the workspace's address book.")
+@setting("--chain", "chain", "anvil:// or the JSON-RPC address of a node.")
+@as_json
+@click.pass_obj
+def verify(ctx: Context, event: str, certificates: Path | None, contract: str | None) -> None:
+    """Recompute EVENT from its published certificates and the chain alone.
+
+    Shares no arithmetic with what certified and paid. Exits with 4 when anything doesn't hold. Who isn't the
+    operator names the published file, a node and the contract:
+
+    \b
+      negawatt verify EVENT --certificates FILE --chain http://NODE:8545 --contract 0x…
+    """
+    from negawatt import pipeline  # noqa: PLC0415
+    from serving.verifier import require  # noqa: PLC0415
+
+    with pipeline.open_chain(ctx.workspace, ctx.settings, reader=True) as chain:
+        checks = pipeline.verify_event(ctx.workspace, chain, event, certificates, contract)
+    holds = all(check.holds for check in checks)
+    ctx.screen.document({"event_id": event, "holds": holds, "checks": [asdict(check) for check in checks]})
+    show_checks(ctx.screen, event, checks)
+    require(checks, event)
+
+
+@main.command()
+@click.argument("event")
+@as_json
+@click.pass_obj
+def report(ctx: Context, event: str) -> None:
+    """Write EVENT's page with charts: baseline against usage, reductions, payments, transactions, findings."""
+    from negawatt import pipeline  # noqa: PLC0415
+
+    path = pipeline.report(ctx.workspace, ctx.workspace.event(event))
+    ctx.screen.document({"report": str(path)})
+    ctx.screen.say(f"report: {path}")
+
+
+@main.command()
+@click.option("--homes", default=100, show_default=True, help="Homes to simulate.")
+@click.option("--days", default=60, show_default=True, help="Days of readings to simulate.")
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same homes.")
+@click.option(
+    "--readings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Real readings instead of simulated ones; events are called on their hottest weekdays.",
+)
+@click.option(
+    "--weather",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Weather for --readings (interval_start, temperature_c); default: NAME-weather-… beside the readings.",
+)
+@click.option("--events", type=click.IntRange(1, 20), help="Events to call.  [default: 1; 3 with --readings]")
+@click.option("--programme", help="Programme.  [default: kpx-max-4-of-5; with --readings demo-pacific]")
+@setting("--confirmations", "confirmations", "Blocks to wait for, one a second.")
+@setting("--spark", "spark", "Spark master.")
+@as_json
+@click.pass_obj
+def demo(ctx: Context, /, **options: Any) -> None:
+    """Show the whole job: readings in, an event certified and settled on a chain, verified, reported.
+
+    Needs no server: Parquet, DuckDB, Spark in this process and an anvil node of its own. Works in
+    WORKSPACE/demo, which it empties first.
+    """
+    from negawatt.demo import run_demo  # noqa: PLC0415
+
+    run_demo(ctx.workspace.folder / "demo", ctx.settings, ctx.screen, **options)
+
+
+def show_checks(screen: Screen, event: str, checks: list[Any]) -> None:
+    """Print what a verification found."""
+    screen.table(
+        f"Event {event}: {sum(check.holds for check in checks)} of {len(checks)} checks hold",
+        ("check", "holds", "evidence"),
+        [(check.name, "yes" if check.holds else "NO", check.evidence) for check in checks],
+    )
+
+
+def _transactions(screen: Screen, title: str, sent: list[dict[str, Any]]) -> None:
+    rows = [(t["purpose"], t["block"], t["gas"], t["hash"][:18] + "…", t["seconds"]) for t in sent]
+    screen.table(title, ("transaction", "block", "gas", "hash", "seconds"), rows)
+
+
+def _layout(path: Path) -> Columns:
+    """The layout that flags change: the one that the file's header shows, else the tidy one."""
+    from ingest.columns import Columns, UnknownLayoutError, layout_of  # noqa: PLC0415
+
+    try:
+        return layout_of(path)
+    except UnknownLayoutError:
+        return Columns()
+
+
+def _day(value: Any) -> date:
+    return value.date()  # type: ignore[no-any-return]

@@ -1,0 +1,520 @@
+"""What the commands do, as functions: ingest, certify, settle, verify, report. Schedulers call the same ones."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batch.certify import certify_event
+from batch.parquet_store import AppendResult, ParquetStore, bucket_of
+from batch.session import open_session
+from domain.certificates import CertificateSet, issue_certificates, parse_published, resource_key
+from domain.certification import FINDINGS, Reductions
+from domain.errors import ChainError, InvalidEventError, StoreError
+from domain.events import DREvent, EventState
+from domain.intervals import slot_of, slot_start
+from domain.plans import EventPlan, make_plan
+from domain.readings import Readings
+from ingest.bus import open_bus
+from ingest.columns import Columns
+from ingest.importers import ImportSummary, import_files
+from negawatt.settings import Settings
+from negawatt.workspace import Workspace, write_json, write_whole
+from serving.anvil import anvil
+from serving.chain import Chain, Coin, TransactionRecord, attach, attach_at, deploy
+from serving.report import UsageAround, render_report
+from serving.settlement import EventTerms, Participant, Settlement
+from serving.verifier import Check, verify
+from speed.duckdb_store import DuckDBStore
+from speed.provisional import certify_provisionally
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Progress = Callable[[str, int, int], None]
+"""Called with a step's name, units done and units in all."""
+
+BATCH_BUFFER = 20_000_000
+"""Readings that the batch layer's consumer holds before it writes: one file a bucket for each such run."""
+
+
+def quiet(step: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+class BatchConsumer:
+    """Takes readings from the bus to the batch store, in large appends."""
+
+    def __init__(self, store: ParquetStore) -> None:
+        self._store, self._held, self._size = store, list[Readings](), 0
+        self.result = AppendResult(0, 0, 0)
+
+    def consume(self, readings: Readings) -> None:
+        """Hold a batch; write when enough are held."""
+        self._held.append(readings)
+        self._size += len(readings)
+        if self._size >= BATCH_BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        self.result += self._store.append(self._held)
+        self._held, self._size = [], 0
+
+
+class SpeedConsumer:
+    """Takes readings from the bus to the speed store as they come."""
+
+    def __init__(self, store: DuckDBStore) -> None:
+        self._store = store
+
+    def consume(self, readings: Readings) -> None:
+        """Load a batch."""
+        self._store.append(readings)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """Rows read and what became of them, and what the batch store did with the readings."""
+
+    rows: int
+    accepted: int
+    repeated: int
+    rejected: int
+    rejected_by_code: dict[str, int]
+    rejects_file: str
+    meters: int
+    interval_minutes: int
+    first: str | None
+    last: str | None
+    stored_new: int
+    stored_replaced: int
+    stored_unchanged: int
+    seconds: float
+
+
+def ingest(
+    workspace: Workspace,
+    settings: Settings,
+    files: Sequence[Path],
+    *,
+    columns: Columns | None = None,
+    max_rejects_pct: float = 1.0,
+    only_known_meters: bool = True,
+    progress: Progress = quiet,
+) -> IngestResult:
+    """Read files of readings, and bring them over the bus to both layers.
+
+    Nothing reaches the bus before every row was read and the share of rejects is known to be allowed.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    columns : Columns, optional
+        What the files' columns mean; default: recognised by their header.
+    max_rejects_pct : float
+        [%]
+    only_known_meters : bool
+        Reject readings of meters that are no resource, once the workspace has resources.
+
+    Raises
+    ------
+    TooManyRejectsError
+        Nothing was stored; the rejects file says why.
+    """
+    began = time.perf_counter()
+    known = frozenset(workspace.resources()) if only_known_meters else frozenset()
+    workspace.spool.mkdir(parents=True, exist_ok=True)
+    rejects = workspace.rejects(files[0].name.split(".")[0])
+    rejects.parent.mkdir(parents=True, exist_ok=True)
+    with import_files(
+        files,
+        columns,
+        spool_dir=workspace.spool,
+        rejects_path=rejects,
+        known_meters=known or None,
+        max_rejects_pct=max_rejects_pct,
+        progress=lambda path, rows, share: progress(f"read {path.name}", int(1000 * share), 1000),
+    ) as read:
+        with layers(workspace, settings) as (bus_publish, batch):
+            done = 0
+            for readings in read.batches():
+                bus_publish(readings)
+                done += len(readings)
+                progress("store", done, max(read.accepted, done))
+        return _ingest_result(read, batch.result, time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def layers(workspace: Workspace, settings: Settings) -> Iterator[tuple[Callable[[Readings], None], BatchConsumer]]:
+    """The bus with both layers' consumers on it; everything published is durable when the block ends."""
+    bus = open_bus(settings.bus)
+    batch = BatchConsumer(ParquetStore(workspace.store, buckets=settings.buckets))
+    speed = DuckDBStore(workspace.speed)
+    try:
+        bus.subscribe(batch)
+        bus.subscribe(SpeedConsumer(speed))
+        yield bus.publish, batch
+        bus.flush()
+    finally:
+        speed.close()
+
+
+def _ingest_result(read: ImportSummary, stored: AppendResult, seconds: float) -> IngestResult:
+    return IngestResult(
+        rows=read.rows,
+        accepted=read.accepted,
+        repeated=read.repeated,
+        rejected=read.rejected,
+        rejected_by_code=dict(read.rejected_by_code),
+        rejects_file=str(read.rejects_path),
+        meters=read.meters,
+        interval_minutes=read.interval_minutes,
+        first=read.first_start.isoformat() if read.first_start else None,
+        last=read.last_end.isoformat() if read.last_end else None,
+        stored_new=stored.new,
+        stored_replaced=stored.replaced,
+        stored_unchanged=stored.unchanged,
+        seconds=round(seconds, 3),
+    )
+
+
+def plan_event(workspace: Workspace, event: DREvent) -> EventPlan:
+    """The plan of a workspace's event, at the interval of its readings.
+
+    Raises
+    ------
+    NegawattError
+        There are no readings, or of several intervals, or the programme has no rule for the event.
+    """
+    store = ParquetStore(workspace.store)
+    intervals = store.intervals()
+    if len(intervals) != 1:
+        found = ", ".join(f"{minutes} min" for minutes in intervals) or "none"
+        raise StoreError(f"readings of one interval are needed to certify; {workspace.store} holds: {found}")
+    programme = workspace.programme(event.programme)
+    return make_plan(event, programme, intervals[0], event_days=workspace.other_event_days(event, programme))
+
+
+def certify(
+    workspace: Workspace,
+    event: DREvent,
+    *,
+    session: SparkSession | None = None,
+    settings: Settings | None = None,
+    provisional: bool = False,
+    progress: Progress = quiet,
+) -> tuple[CertificateSet, Reductions, float]:
+    """Certify an event and publish its certificates in the workspace.
+
+    Parameters
+    ----------
+    session : SparkSession, optional
+        For the batch layer; one is opened by ``settings`` when none is given.
+    provisional : bool
+        From the speed store, at once; never settled.
+
+    Returns
+    -------
+    CertificateSet, Reductions, float
+        The last: seconds of certification, without the start of a Spark session.
+
+    Raises
+    ------
+    NegawattError
+        No resources, no readings, or the event is settled already and the new certificates differ.
+    """
+    resources = workspace.participants(event)
+    plan = plan_event(workspace, event)
+    if provisional:
+        speed = DuckDBStore(workspace.speed)
+        try:
+            began = time.perf_counter()
+            reductions = certify_provisionally(speed, plan, resources)
+            seconds = time.perf_counter() - began
+        finally:
+            speed.close()
+    else:
+        session = session or open_session((settings or Settings()).spark, log=workspace.spark_log)
+        store = ParquetStore(workspace.store)
+        began = time.perf_counter()
+        reductions = certify_event(
+            session, store, plan, resources, lambda done, total: progress("certify", done, total)
+        )
+        seconds = time.perf_counter() - began
+    certificates = issue_certificates(plan, reductions, resources, workspace.salt())
+    path = workspace.certificates(event.id, provisional=provisional)
+    committed = not provisional and workspace.committed(event.id).exists() and path.exists()
+    if committed and path.read_bytes() != certificates.published():
+        raise InvalidEventError(
+            event.id,
+            f"settled already, and readings or events that came since change it; {path} stays as it was settled",
+        )
+    write_whole(path, certificates.published())
+    return certificates, reductions, seconds
+
+
+def summarise(certificates: CertificateSet, reductions: Reductions, seconds: float) -> dict[str, Any]:
+    """What a certification amounts to, as plain JSON values."""
+    return {
+        "event": certificates.event_id,
+        "homes": len(reductions),
+        "certified": int(reductions.certified.sum()),
+        "reduction_wh": certificates.total_reduction_wh,
+        "payment": certificates.total_payment,
+        "root": "0x" + certificates.tree().root.hex(),
+        "findings": {
+            code: int(((reductions.findings & int(finding)) != 0).sum())
+            for finding, (code, _) in FINDINGS.items()
+            if (reductions.findings & int(finding)).any()
+        },
+        "seconds": round(seconds, 4),
+    }
+
+
+@contextlib.contextmanager
+def open_chain(
+    workspace: Workspace, settings: Settings, clock: datetime | None = None, *, reader: bool = False
+) -> Iterator[Chain]:
+    """The chain that the settings name; anvil runs for as long as the block.
+
+    Parameters
+    ----------
+    clock : datetime, optional
+        Time at which a new anvil chain begins.
+    reader : bool
+        Open no key: the chain is only read.
+
+    Raises
+    ------
+    ChainError
+        No node answers, or there is no chain to read.
+    """
+    if settings.chain == "anvil://":
+        if reader and not workspace.chain_state.exists():
+            raise ChainError(f"{workspace.chain_state} holds no chain yet: settle an event first")
+        with anvil(workspace.chain_state, clock=clock) as node:
+            yield Chain(node.url)
+    elif reader:
+        yield Chain(settings.chain, reader=True)
+    else:
+        keystore = Path(settings.keystore) if settings.keystore else None
+        password = Path(settings.password_file) if settings.password_file else None
+        yield Chain(settings.chain, keystore=keystore, password_file=password)
+
+
+def before(event: DREvent) -> datetime:
+    """When a new anvil chain has to begin for an event to be announced on it: a day ahead."""
+    return event.start - timedelta(days=1)
+
+
+def settle(
+    workspace: Workspace,
+    settings: Settings,
+    chain: Chain,
+    event: DREvent,
+    certificates: CertificateSet | None = None,
+    *,
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Bring an event's certificates on chain, pay them, and wait for confirmations.
+
+    Steps that the chain shows to be done are skipped, so this can be run again after a crash at any point.
+
+    Parameters
+    ----------
+    certificates : CertificateSet, optional
+        Default: those published in the workspace.
+
+    Returns
+    -------
+    dict
+        The settlement's document, as written to the workspace.
+
+    Raises
+    ------
+    ChainError
+        The chain or a contract refused.
+    """
+    certificates = certificates or read_certificates(workspace, event)
+    currency = workspace.programme(event.programme).currency
+    coin = Coin(currency.code, currency.decimals)
+    _keep_transactions(workspace, event, chain)
+    contracts = deploy(chain, workspace.address_book, coin)
+    engine = Settlement(chain, contracts, progress)
+    _announce(engine, workspace, event)
+    chain.wait_until(event.end)
+    write_whole(workspace.committed(event.id), certificates.tree().root.hex().encode())
+    began = time.perf_counter()
+    engine.certify(certificates)
+    chain.wait_until(engine.payable_from(event.id))
+    engine.pay(certificates)
+    contract_seconds = time.perf_counter() - began
+    depth = settings.confirmations
+    waited = chain.wait_for_confirmations(
+        chain.w3.eth.block_number, depth, lambda done: progress("confirm", done, depth)
+    )
+    if engine.state(event.id) not in (EventState.PAID, EventState.CLOSED):
+        raise ChainError(f"event {event.id!r}: the chain took payments back while they were confirmed; settle again")
+    engine.close(event.id)
+    kept = workspace.settlement(event.id)
+    if kept.exists() and not chain.records:  # it was settled before, and nothing was left to do
+        document: dict[str, Any] = json.loads(kept.read_text())
+        return document
+    document = {
+        "event_id": event.id,
+        "chain_id": chain.chain_id,
+        "contracts": contracts.addresses(),
+        "coin": {"symbol": coin.symbol, "decimals": coin.decimals},
+        "root": "0x" + certificates.tree().root.hex(),
+        "published_hash": "0x" + hashlib.sha256(certificates.published()).hexdigest(),
+        "confirmations": depth,
+        "contract_seconds": round(contract_seconds, 3),
+        "confirmation_seconds": round(waited, 3),
+        "transactions": _transactions(workspace, event, chain),
+    }
+    write_json(kept, document)
+    return document
+
+
+def _keep_transactions(workspace: Workspace, event: DREvent, chain: Chain) -> None:
+    """Write down each transaction as it is mined, so that a crash doesn't lose the record of it."""
+    path = workspace.transactions(event.id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep(record: TransactionRecord) -> None:
+        with path.open("a") as lines:
+            lines.write(json.dumps(asdict(record)) + "\n")
+
+    chain.on_record = keep
+
+
+def _transactions(workspace: Workspace, event: DREvent, chain: Chain) -> list[dict[str, Any]]:
+    """All transactions sent for an event on this chain, by any run."""
+    path = workspace.transactions(event.id)
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):  # the last line of a run that was killed may be cut
+            records.append(json.loads(line))
+    return [record for record in records if chain.knows(record["hash"])]
+
+
+def announce(workspace: Workspace, chain: Chain, event: DREvent, progress: Progress = quiet) -> None:
+    """Before an event: register its participants on chain, issue it and opt them in."""
+    currency = workspace.programme(event.programme).currency
+    _keep_transactions(workspace, event, chain)
+    contracts = deploy(chain, workspace.address_book, Coin(currency.code, currency.decimals))
+    _announce(Settlement(chain, contracts, progress), workspace, event)
+
+
+def _announce(engine: Settlement, workspace: Workspace, event: DREvent) -> None:
+    programme = workspace.programme(event.programme)
+    terms = programme.terms_on(event.local_dates(programme.zoneinfo)[0])
+    salt, people = workspace.salt(), workspace.participants(event).values()
+    minutes = int((event.end - event.start).total_seconds()) // 60
+    engine.announce(
+        event,
+        EventTerms(
+            target_wh=sum(person.contracted_w for person in people) * minutes // 60,
+            rate_per_kwh=int(terms.payment.rate_per_kwh),
+            dispute_window_seconds=terms.dispute_window_minutes * 60,
+            programme_digest=programme.digest(terms),
+        ),
+        [Participant(resource_key(salt, p.meter), p.wallet, p.contracted_w) for p in people],
+    )
+
+
+def read_certificates(workspace: Workspace, event: DREvent) -> CertificateSet:
+    """The published certificates of an event.
+
+    Raises
+    ------
+    InvalidEventError
+        It was not certified yet.
+    """
+    path = workspace.certificates(event.id)
+    if not path.exists():
+        raise InvalidEventError(event.id, f"not certified yet: run `negawatt certify {event.id}` first")
+    return parse_published(path.read_bytes())
+
+
+def verify_event(
+    workspace: Workspace, chain: Chain, event_id: str, published: Path | None = None, contract: str | None = None
+) -> list[Check]:
+    """Recompute an event from its published certificates and the chain.
+
+    Parameters
+    ----------
+    published : Path, optional
+        Default: the workspace's.
+    contract : str, optional
+        Address of the DemandResponse contract; default: as the workspace's address book has it.
+
+    Raises
+    ------
+    InvalidEventError
+        There are no published certificates.
+    """
+    path = published or workspace.certificates(event_id)
+    if not path.exists():
+        raise InvalidEventError(event_id, f"there are no published certificates at {path}")
+    contracts = attach_at(chain, contract) if contract else attach(chain, workspace.address_book)
+    return verify(path.read_bytes(), contracts, event_id)
+
+
+def report(
+    workspace: Workspace,
+    event: DREvent,
+    *,
+    timings: Sequence[dict[str, Any]] = (),
+    provisional: dict[str, int] | None = None,
+) -> Path:
+    """Write an event's HTML report; returns its path."""
+    published = workspace.certificates(event.id)
+    if not published.exists():
+        raise InvalidEventError(event.id, f"not certified yet: run `negawatt certify {event.id}` first")
+    settlement = workspace.settlement(event.id)
+    people, salt = workspace.participants(event), workspace.salt()
+    html = render_report(
+        published.read_bytes(),
+        settlement=json.loads(settlement.read_text()) if settlement.exists() else None,
+        meter_of={"0x" + resource_key(salt, meter).hex(): meter for meter in people},
+        around=usage_around(workspace, event, people),
+        timings=timings,
+        provisional=provisional,
+    )
+    path = workspace.report(event.id)
+    write_whole(path, html.encode())
+    return path
+
+
+def usage_around(workspace: Workspace, event: DREvent, meters: Iterable[str]) -> UsageAround:
+    """Readings from four hours before an event to two hours after it, for its chart."""
+    store = ParquetStore(workspace.store)
+    minutes = plan_event(workspace, event).interval_minutes
+    first = slot_of(event.start, minutes) - 240 // minutes
+    last = slot_of(event.end, minutes) + 120 // minutes
+    slots = np.arange(first, last, dtype=np.int64)
+    split: dict[int, list[str]] = {}
+    for meter in meters:
+        split.setdefault(bucket_of(meter, store.buckets), []).append(meter)
+    names: list[str] = []
+    rows = [np.empty((0, len(slots)), dtype=np.int32)]
+    for bucket, some in sorted(split.items()):
+        block = store.read_slots(slots[None], minutes, bucket, np.array(some, dtype=object))
+        names += block.meters.tolist()
+        rows.append(block.wh[:, 0])
+    starts = tuple(slot_start(int(slot), minutes) for slot in slots)
+    return UsageAround(starts, tuple(names), np.concatenate(rows))
