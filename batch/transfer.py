@@ -12,10 +12,13 @@ from domain.certification import EVIDENCE, Reductions
 
 
 def to_message(reductions: Reductions) -> bytes:
-    """Pack reductions into an Arrow IPC stream; the arrays go over as they are."""
+    """Pack reductions into an Arrow IPC stream.
+
+    Energies go as 32 bits, which halves what the driver holds: no baseline exceeds twice `MAX_WH`.
+    """
     arrays = {"meters": pa.array(reductions.meters, pa.string()), "findings": pa.array(reductions.findings)}
     for name in ("unadjusted_wh", "baseline_wh", "actual_wh", "evidence"):
-        arrays[name] = _rows(getattr(reductions, name))
+        arrays[name] = _rows(getattr(reductions, name).astype(np.int32))
     if reductions.kept_days.shape[1]:  # Arrow has no lists of length 0
         arrays["kept_days"] = _rows(reductions.kept_days.astype(np.int8))
     table = pa.table(arrays)
@@ -39,9 +42,9 @@ def from_message(message: bytes | memoryview) -> Reductions:
     return Reductions(
         np.asarray(table.column("meters").to_pylist(), dtype=object),
         table.column("findings").to_numpy(),
-        rows("unadjusted_wh"),
-        rows("baseline_wh"),
-        rows("actual_wh"),
+        rows("unadjusted_wh").astype(np.int64),
+        rows("baseline_wh").astype(np.int64),
+        rows("actual_wh").astype(np.int64),
         rows("kept_days").astype(bool),
         rows("evidence").reshape(-1, len(EVIDENCE)),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntFlag
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,10 +153,14 @@ def join(parts: list[Reductions], plan: EventPlan) -> Reductions:
     """One set of reductions from the parts of many tasks, in ascending order of meter."""
     if not parts:
         return certify(plan, empty_block(plan))
-    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in Reductions.__dataclass_fields__)
-    whole = Reductions(*columns)
-    meters = whole.meters.astype(str)
-    return whole if np.all(meters[1:] > meters[:-1]) else whole.take(np.argsort(meters, kind="stable"))
+    meters = np.concatenate([part.meters for part in parts]).astype(str)
+    order = None if np.all(meters[1:] > meters[:-1]) else np.argsort(meters, kind="stable")
+
+    def whole(name: str) -> NDArray[Any]:  # column by column, so that only one of them is ever held twice
+        column = np.concatenate([getattr(part, name) for part in parts])
+        return column if order is None else column[order]
+
+    return Reductions(*map(whole, Reductions.__dataclass_fields__))
 
 
 def empty_block(plan: EventPlan) -> LoadBlock:
