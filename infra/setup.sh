@@ -53,7 +53,10 @@ if [ ! -x .venv/bin/python ]; then
 fi
 uv=$(command -v uv || true)
 if [ -z "$uv" ]; then
-    [ -x .venv/bin/uv ] || .venv/bin/python -m pip install --quiet --require-hashes -r locks/uv.txt
+    if [ ! -x .venv/bin/uv ]; then
+        .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
+        .venv/bin/python -m pip install --quiet --require-hashes -r locks/uv.txt
+    fi
     uv=.venv/bin/uv
 fi
 export VIRTUAL_ENV=$PWD/.venv
