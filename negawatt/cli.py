@@ -32,7 +32,11 @@ class Context:
 
 
 class Group(click.Group):
-    """Turns our own errors into one sentence and their exit code."""
+    """Lists commands in order of use, and turns our own errors into one sentence and their exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Commands in the order of an event's life, as they stand in this file."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -102,7 +106,7 @@ def setting(flag: str, name: str, help_text: str) -> Callable[[Callable[..., Non
     )
 
 
-@main.command()
+@main.command(short_help="Make readings of simulated homes.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--homes", default=100, show_default=True, help="Homes to simulate.")
 @click.option("--days", default=60, show_default=True, help="Days of readings.")
@@ -137,7 +141,7 @@ def simulate(
         ctx.screen.say(f"  {name:<10} {path}")
 
 
-@main.command()
+@main.command(short_help="Read files of readings into the stores.")
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
 @click.option(
     "--resources",
@@ -219,7 +223,7 @@ def ingest(
         )
 
 
-@main.command()
+@main.command(short_help="Bring homes and event on chain, before it starts.")
 @click.argument("event")
 @setting("--chain", "chain", "anvil:// or the JSON-RPC address of a node.")
 @setting("--keystore", "keystore", "The operator's encrypted key file; not needed for anvil.")
@@ -244,7 +248,7 @@ def announce(ctx: Context, event: str) -> None:
     _transactions(ctx.screen, f"Event {called.id} announced", sent)
 
 
-@main.command()
+@main.command(short_help="Work out baselines and reductions.")
 @click.argument("event")
 @click.option("--provisional", is_flag=True, help="At once, from the speed store; late readings may still change it.")
 @setting("--spark", "spark", "Spark master.")
@@ -284,7 +288,7 @@ def certify(ctx: Context, event: str, provisional: bool) -> None:
     ctx.screen.say(f"  certificates: {path}")
 
 
-@main.command()
+@main.command(short_help="Commit the certificates on chain and pay.")
 @click.argument("event")
 @setting("--chain", "chain", "anvil:// or the JSON-RPC address of a node.")
 @setting("--keystore", "keystore", "The operator's encrypted key file; not needed for anvil.")
@@ -313,7 +317,7 @@ def settle(ctx: Context, event: str) -> None:
     )
 
 
-@main.command()
+@main.command(short_help="Recompute an event from file and chain alone.")
 @click.argument("event")
 @click.option(
     "--certificates",
@@ -344,7 +348,7 @@ def verify(ctx: Context, event: str, certificates: Path | None, contract: str | 
     require(checks, event)
 
 
-@main.command()
+@main.command(short_help="Write a page with charts.")
 @click.argument("event")
 @as_json
 @click.pass_obj
@@ -357,7 +361,7 @@ def report(ctx: Context, event: str) -> None:
     ctx.screen.say(f"report: {path}")
 
 
-@main.command()
+@main.command(short_help="Show the whole job at once.")
 @click.option("--homes", default=100, show_default=True, help="Homes to simulate.")
 @click.option("--days", default=60, show_default=True, help="Days of readings to simulate.")
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same homes.")
