@@ -9,19 +9,16 @@ fail() { echo "setup: $*" >&2; exit 1; }
 
 # install_package 'what it is for' candidate… : the first candidate that the system has
 install_package() {
-    local purpose=$1 package; shift
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        fail "$purpose is missing; type: sudo apt-get install -y $1"
-    fi
-    apt-get update -qq
+    local purpose=$1 package root=no; shift
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then root=yes; apt-get update -qq; fi
     for package in "$@"; do
-        if apt-cache show "$package" >/dev/null 2>&1; then
-            echo "setup: installing $package"
-            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
-            return
-        fi
+        apt-cache show "$package" >/dev/null 2>&1 || continue
+        [ "$root" = yes ] || fail "$purpose is missing; type: sudo apt-get install -y $package"
+        echo "setup: installing $package"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
+        return
     done
-    fail "$purpose is missing and the system offers none of: $*"
+    fail "$purpose is missing; type: sudo apt-get install -y $1"
 }
 
 find_python() {
