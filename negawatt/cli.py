@@ -47,6 +47,7 @@ class Group(click.Group):
             sys.exit(error.exit_code)
 
 
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -142,15 +143,15 @@ def simulate(
 
 
 @main.command(short_help="Read files of readings into the stores.")
-@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.argument("files", nargs=-1, type=EXISTING_FILE, required=True)
 @click.option(
     "--resources",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     help="CSV of the homes that take part: meter,contracted_w,wallet[,feeder]. Readings of others are rejected.",
 )
 @click.option(
     "--columns",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     help="TOML file that says what the columns mean: meter, start, import_energy, export_energy, unit, zone, …",
 )
 @click.option("--meter-column", "meter", help="Column of the meter's name.")
@@ -321,7 +322,7 @@ def settle(ctx: Context, event: str) -> None:
 @click.argument("event")
 @click.option(
     "--certificates",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     help="Published certificates; default: the workspace's.",
 )
 @click.option("--contract", help="Address of the DemandResponse contract; default: the workspace's address book.")
@@ -367,15 +368,15 @@ def report(ctx: Context, event: str) -> None:
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same homes.")
 @click.option(
     "--readings",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     help="Real readings instead of simulated ones; events are called on their hottest weekdays.",
 )
 @click.option(
     "--weather",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     help="Weather for --readings (interval_start, temperature_c); default: NAME-weather-… beside the readings.",
 )
-@click.option("--events", type=click.IntRange(1, 20), help="Events to call.  [default: 1; 3 with --readings]")
+@click.option("--events", type=click.IntRange(1, 20), help="Events to call with --readings.  [default: 3]")
 @click.option("--programme", help="Programme.  [default: kpx-max-4-of-5; with --readings demo-pacific]")
 @setting("--confirmations", "confirmations", "Blocks to wait for, one a second.")
 @setting("--spark", "spark", "Spark master.")
@@ -387,6 +388,10 @@ def demo(ctx: Context, /, **options: Any) -> None:
     Needs no server: Parquet, DuckDB, Spark in this process and an anvil node of its own. Works in
     WORKSPACE/demo, which it empties first.
     """
+    if options["readings"] is None and (given := [n for n in ("events", "weather") if options[n] is not None]):
+        raise click.UsageError(
+            f"--{given[0]} goes with --readings; simulated homes have one event and their own weather"
+        )
     from negawatt.demo import run_demo  # noqa: PLC0415
 
     run_demo(ctx.workspace.folder / "demo", ctx.settings, ctx.screen, **options)

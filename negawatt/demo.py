@@ -32,7 +32,7 @@ from ingest.simulator import simulate
 from negawatt import pipeline
 from negawatt.console import PAPER_ROWS, Screen, kwh, money
 from negawatt.settings import Settings
-from negawatt.workspace import Workspace, read_event, read_resources, write_whole
+from negawatt.workspace import Workspace, read_resources, write_event, write_resources, write_whole
 from serving.verifier import require
 from speed.duckdb_store import DuckDBStore
 
@@ -97,11 +97,12 @@ def simulate_homes(
     progress("simulate", 1, 1)
     with made["homes"].open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    listing = ["meter,contracted_w,wallet,feeder"]
-    listing += [f"{r['meter']},{r['contracted_w']},{demo_wallet(r['meter'])},{r['feeder']}" for r in rows]
-    write_whole(made["homes"], ("\n".join(listing) + "\n").encode())
+    write_resources(
+        made["homes"],
+        [Resource(r["meter"], int(r["contracted_w"]), demo_wallet(r["meter"]), r["feeder"]) for r in rows],
+    )
     event = folder / "event.toml"
-    write_whole(event, _event_text(f"peak-{called}", programme, window.start, window.end).encode())
+    write_event(event, DREvent(f"peak-{called}", programme.id, window.start, window.end), zone)
     return {**made, "event": event}
 
 
@@ -203,7 +204,7 @@ def _one_event(
         f"\n[bold]Event {event.id}[/bold], {local:%A %H:%M} for {EVENT_HOURS} h: provisional certificates in "
         f"{provisional_s:.2f} s; {changed} of them changed when late readings came"
     )
-    _show_homes(screen, workspace, event, programme, certificates, reductions)
+    _show_homes(screen, programme, certificates, reductions)
     screen.say(
         f"{sum(c.holds for c in checks)} of {len(checks)} checks of the published certificates and the chain hold"
     )
@@ -224,14 +225,7 @@ def _one_event(
     }
 
 
-def _show_homes(
-    screen: Screen,
-    workspace: Workspace,
-    event: DREvent,
-    programme: Programme,
-    certificates: CertificateSet,
-    reductions: Reductions,
-) -> None:
+def _show_homes(screen: Screen, programme: Programme, certificates: CertificateSet, reductions: Reductions) -> None:
     """A table of the first homes and the sum of all: would have used, used, saved, earned."""
     currency = programme.currency
 
@@ -304,10 +298,8 @@ def _call_events(
         raise NegawattError(f"{readings}: only {len(hot)} days could have an event, {count} were asked for")
     for day in sorted(hot[:count]):
         start = datetime.combine(day, EVENT_START, zone)
-        text = _event_text(f"peak-{day}", programme, start, start + timedelta(hours=EVENT_HOURS))
-        path = workspace.folder / "input" / f"{day}.toml"
-        write_whole(path, text.encode())
-        workspace.add_event(read_event(path))
+        end = start + timedelta(hours=EVENT_HOURS)
+        workspace.add_event(DREvent(f"peak-{day}", programme.id, start, end))
     return workspace.events()
 
 
@@ -332,10 +324,6 @@ def _callable(programme: Programme, day: date) -> bool:
     """Whether the programme has a baseline for events on that day."""
     begins = min(terms.valid_from for terms in programme.terms)
     return day >= begins and programme.terms_on(day).baseline_for(day_type(day, programme.holidays)) is not None
-
-
-def _event_text(name: str, programme: Programme, start: datetime, end: datetime) -> str:
-    return f'id = "{name}"\nprogramme = "{programme.id}"\nstart = {start.isoformat()}\nend = {end.isoformat()}\n'
 
 
 def _fresh_workspace(folder: Path) -> Workspace:

@@ -12,7 +12,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from importlib import resources as package_files
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,13 @@ class Workspace:
                 raise InvalidEventError(
                     event.id, "nobody takes part: add resources with `negawatt ingest --resources FILE`"
                 )
-            write_whole(path, _resource_lines(resources))
+            write_resources(path, resources.values())
         return read_resources(path)
 
     def add_resources(self, new: Iterable[Resource]) -> None:
         """Add resources, or replace those of the same meter."""
         merged = self.resources() | {resource.meter: resource for resource in new}
-        write_whole(self.folder / "resources.csv", _resource_lines(merged))
+        write_resources(self.folder / "resources.csv", merged.values())
 
     def salt(self) -> bytes:
         """The secret that turns meters into public pseudonyms; made at first use, readable by the owner alone."""
@@ -162,13 +162,7 @@ class Workspace:
         kept = self.folder / "events" / f"{event.id}.toml"
         if kept.exists() and read_event(kept) != event:
             raise InvalidEventError(event.id, f"{kept} already describes another event of this id")
-        lines = [
-            f"id = {json.dumps(event.id)}",
-            f"programme = {json.dumps(event.programme)}",
-            f"start = {event.start.isoformat()}",
-            f"end = {event.end.isoformat()}",
-        ]
-        write_whole(kept, ("\n".join(lines) + "\n").encode())
+        write_event(kept, event)
 
     def events(self) -> list[DREvent]:
         """All events of the workspace."""
@@ -200,6 +194,17 @@ def read_event(path: Path) -> DREvent:
     return DREvent(**data)
 
 
+def write_event(path: Path, event: DREvent, zone: tzinfo = UTC) -> None:
+    """Write what `read_event` reads; times with the offset that they have in ``zone``."""
+    lines = [
+        f"id = {json.dumps(event.id)}",
+        f"programme = {json.dumps(event.programme)}",
+        f"start = {event.start.astimezone(zone).isoformat()}",
+        f"end = {event.end.astimezone(zone).isoformat()}",
+    ]
+    write_whole(path, ("\n".join(lines) + "\n").encode())
+
+
 def read_resources(path: Path) -> dict[str, Resource]:
     """Read resources from CSV with the columns meter, contracted_w, wallet and, if wanted, feeder.
 
@@ -227,9 +232,11 @@ def read_resources(path: Path) -> dict[str, Resource]:
     return found
 
 
-def _resource_lines(resources: Mapping[str, Resource]) -> bytes:
-    rows = [f"{r.meter},{r.contracted_w},{r.wallet},{r.feeder}" for _, r in sorted(resources.items())]
-    return ("\n".join([",".join(_RESOURCE_COLUMNS), *rows]) + "\n").encode()
+def write_resources(path: Path, resources: Iterable[Resource]) -> None:
+    """Write what `read_resources` reads, in order of meter."""
+    in_order = sorted(resources, key=lambda resource: resource.meter)
+    rows = [f"{r.meter},{r.contracted_w},{r.wallet},{r.feeder}" for r in in_order]
+    write_whole(path, ("\n".join([",".join(_RESOURCE_COLUMNS), *rows]) + "\n").encode())
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:

@@ -206,3 +206,9 @@ def test_the_salt_is_readable_by_its_owner_alone(terminal):
 
 def test_verifying_before_anything_was_settled_says_what_to_do(terminal):
     assert "settle an event first" in terminal.run("verify", "evening", exit_code=1).output
+
+
+@pytest.mark.parametrize("option", [("--events", "2"), ("--weather", __file__)])
+def test_options_of_real_readings_are_refused_without_them(terminal, option):
+    said = terminal.run("demo", *option, exit_code=2).output
+    assert f"{option[0]} goes with --readings" in said
