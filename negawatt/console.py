@@ -11,9 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-PAPER_ROWS = ((10, 12, 14, 180, 206), (100, 113, 28, 180, 321))
-"""Table 1 of Kim et al. (2018): homes, certification, contract, confirmation and total. [s]"""
-
 
 class Screen:
     """Prints for people on standard error and, when asked for, one JSON document on standard output.

@@ -30,9 +30,10 @@ from ingest.simulated_files import write_files
 from ingest.simulation_plan import SimulatedEvent, SimulationPlan
 from ingest.simulator import simulate
 from negawatt import pipeline
-from negawatt.console import PAPER_ROWS, Screen, kwh, money
+from negawatt.console import Screen, kwh, money
 from negawatt.settings import Settings
 from negawatt.workspace import Workspace, read_resources, write_event, write_resources, write_whole
+from serving.report import PAPER_TIMINGS
 from serving.verifier import require
 from speed.duckdb_store import DuckDBStore
 
@@ -162,7 +163,7 @@ def run_demo(
         "Seconds to confirmed payment, beside Table 1 of Kim et al. (2018)",
         ("", "homes", "certification", "contract", "confirmation", "total"),
         [
-            *(("paper", homes_, *map(float, seconds)) for homes_, *seconds in PAPER_ROWS),
+            *(("paper", row["homes"], *map(float, list(row.values())[1:])) for row in PAPER_TIMINGS),
             *(("negawatt", *t.values()) for t in timings),
         ],
     )
