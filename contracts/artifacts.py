@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
 
-NAMES = ("DemandResponse", "IncentiveCoin", "ResourceRegistry")
+NAMES = (
+    "DemandResponse",
+    "EnergyMarket",
+    "EnergyToken",
+    "IncentiveCoin",
+    "MicrogridSettlement",
+    "ReductionExchange",
+    "ResourceRegistry",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +31,15 @@ class Artifact:
         Name of the contract.
     abi : tuple of dict
         Its functions, events and errors, as the compiler lists them.
+    errors : mapping of str to str
+        What each of its errors means, by the error's signature.
     bytecode : str
         The code that deploys it, as hex with a leading ``0x``; constructor arguments go after it.
     """
 
     name: str
     abi: tuple[dict[str, Any], ...]
+    errors: Mapping[str, str]
     bytecode: str
 
 
@@ -60,4 +72,6 @@ def load(name: str) -> Artifact:
         raise ValueError(f"no contract named {name!r}; there are {', '.join(NAMES)}")
     text = resources.files("contracts").joinpath("artifacts", f"{name}.json").read_text(encoding="utf-8")
     data = json.loads(text)
-    return Artifact(name=data["contractName"], abi=tuple(data["abi"]), bytecode=data["bytecode"])
+    return Artifact(
+        name=data["contractName"], abi=tuple(data["abi"]), errors=data["errors"], bytecode=data["bytecode"]
+    )

@@ -11,6 +11,7 @@ import hmac
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from domain.payments import payments
 from domain.plans import EventPlan
 from domain.readings import MISSING
 
-FORMAT = "negawatt-certificates/1"
+FORMAT = "negawatt-certificates/2"
 
 _VALUES: dict[Finding, tuple[str, ...]] = {
     Finding.HISTORY_INSUFFICIENT: ("usable_days",),
@@ -72,16 +73,17 @@ class CertificateSet:
         """The file: a header line, then a line for each certificate."""
         return b"\n".join((self.header, *self.lines)) + b"\n"
 
+    @cached_property
     def tree(self) -> MerkleTree:
         """The Merkle tree whose root goes on chain."""
         return MerkleTree([leaf.hash() for leaf in self.leaves])
 
-    @property
+    @cached_property
     def total_payment(self) -> int:
         """Sum of all payments. [minor units]"""
         return sum(leaf.payment for leaf in self.leaves)
 
-    @property
+    @cached_property
     def total_reduction_wh(self) -> int:
         """Sum of all certified reductions; homes that used more than their baseline count as zero. [Wh]"""
         return sum(leaf.reduction_wh for leaf in self.leaves)
@@ -105,7 +107,11 @@ def resource_key(salt: bytes, meter: str) -> bytes:
 
 
 def issue_certificates(
-    plan: EventPlan, reductions: Reductions, resources: Mapping[str, Resource], salt: bytes
+    plan: EventPlan,
+    reductions: Reductions,
+    resources: Mapping[str, Resource],
+    salt: bytes,
+    traded_wh: Mapping[str, int] | None = None,
 ) -> CertificateSet:
     """Turn certified reductions into certificates with payments.
 
@@ -117,11 +123,13 @@ def issue_certificates(
     resources : mapping of meter to Resource
     salt : bytes
         See `resource_key`.
+    traded_wh : mapping of meter to int, optional
+        By how much trades before the event moved obligations; see `payments`. [Wh]
 
     Raises
     ------
     NegawattError
-        The certified meters are not exactly the resources.
+        The certified meters are not exactly the resources, or trades don't add up to zero.
     """
     meters: list[str] = reductions.meters.tolist()
     if odd := sorted(set(meters).symmetric_difference(resources)):
@@ -132,23 +140,40 @@ def issue_certificates(
     totals = reductions.reduction_wh.sum(axis=1).tolist()
     contracted = [resources[meter].contracted_w for meter in meters]
     minutes = plan.event_intervals * plan.interval_minutes
-    amounts = payments(totals, contracted, reductions.certified.tolist(), minutes, plan.terms.payment)
+    moved = [(traded_wh or {}).get(meter, 0) for meter in meters]
+    if sum(moved) or set(traded_wh or ()) - set(meters):
+        raise NegawattError(
+            f"event {plan.event.id!r}: traded obligations of its participants add up to {sum(moved)} Wh, not to 0"
+        )
+    amounts = payments(totals, contracted, reductions.certified.tolist(), minutes, plan.terms.payment, moved)
     key = event_key(plan.event.id)
     lines, leaves = [], []
     for index, (meter, body) in enumerate(zip(meters, _bodies(plan, reductions), strict=True)):
         resource = resources[meter]
+        pseudonym = resource_key(salt, meter)
         line = canonical(
             body
             | {
                 "index": index,
-                "resource": "0x" + resource_key(salt, meter).hex(),
+                "resource": "0x" + pseudonym.hex(),
                 "wallet": resource.wallet.lower(),
                 "contracted_w": resource.contracted_w,
+                "traded_wh": moved[index],
                 "payment": amounts[index],
             }
         )
         lines.append(line)
-        leaves.append(_leaf(key, line))
+        leaves.append(
+            Leaf(
+                key,
+                index,
+                pseudonym,
+                bytes.fromhex(resource.wallet[2:]),
+                max(body["total_reduction_wh"], 0),
+                amounts[index],
+                hashlib.sha256(line).digest(),
+            )
+        )
     header = canonical(
         {
             "format": FORMAT,

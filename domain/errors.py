@@ -53,12 +53,31 @@ class TooManyRejectsError(NegawattError):
         )
 
 
+class InvalidTradesError(NegawattError):
+    """A day's trades can't be what they say: no address, a number out of range, a file that contradicts itself."""
+
+    def __init__(self, what: str, problem: str) -> None:
+        self.what, self.problem = what, problem
+        super().__init__(f"{what}: {problem}")
+
+
 class StoreError(NegawattError):
     """A store can't do what was asked: wrong layout, wrong interval, a lost file."""
 
 
 class ChainError(NegawattError):
     """The chain, its node or a contract refused; the sentence says which and why."""
+
+
+class NonceLostError(ChainError):
+    """A transaction can never be mined: its nonce was used by another, so the operator's key is in use elsewhere."""
+
+    def __init__(self, purpose: str, sender: str, nonce: int) -> None:
+        self.purpose, self.sender, self.nonce = purpose, sender, nonce
+        super().__init__(
+            f"{purpose}: nonce {nonce} of {sender} was used by another transaction; is the key in use elsewhere? "
+            "Run it again: what is missing is sent anew"
+        )
 
 
 class VerificationError(NegawattError):

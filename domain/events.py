@@ -19,9 +19,10 @@ class EventState(IntEnum):
     ACTIVE = 2
     ENDED = 3
     CERTIFIED = 4
-    PAID = 5
-    CLOSED = 6
-    CANCELLED = 7
+    FINAL = 5
+    PAID = 6
+    CLOSED = 7
+    CANCELLED = 8
 
 
 _NEXT: dict[EventState, tuple[EventState, ...]] = {
@@ -29,7 +30,10 @@ _NEXT: dict[EventState, tuple[EventState, ...]] = {
     EventState.ISSUED: (EventState.ACTIVE, EventState.CANCELLED),
     EventState.ACTIVE: (EventState.ENDED,),
     EventState.ENDED: (EventState.CERTIFIED,),
-    EventState.CERTIFIED: (EventState.PAID,),
+    # Back to ended: a certification may be taken back until it is final.
+    EventState.CERTIFIED: (EventState.FINAL, EventState.ENDED),
+    # Closed without being paid in full: what nobody claimed in time went back.
+    EventState.FINAL: (EventState.PAID, EventState.CLOSED),
     EventState.PAID: (EventState.CLOSED,),
     EventState.CLOSED: (),
     EventState.CANCELLED: (),

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 
 from eth_hash.auto import keccak
 
+MAX_PAYMENT = 2**96 - 1
+"""Largest payment that a leaf can hold. [minor units]"""
+
 
 @dataclass(frozen=True)
 class Leaf:
     """What the contract pays by: one resource's result in one event.
 
     ``resource``, ``event`` and ``certificate_hash`` are 32 bytes, ``wallet`` is 20 bytes; ``reduction_wh`` is the
-    certified reduction, never negative [Wh]; ``payment`` is in minor units.
+    certified reduction, never negative [Wh]; ``payment`` is in minor units, at most `MAX_PAYMENT`.
     """
 
     event: bytes
@@ -30,21 +33,22 @@ class Leaf:
     payment: int
     certificate_hash: bytes
 
+    @property
+    def payee(self) -> bytes:
+        """Who is paid and how much: the wallet, then the payment in 12 bytes. 32 bytes."""
+        return self.wallet + self.payment.to_bytes(12, "big")
+
+    @property
+    def detail(self) -> bytes:
+        """Keccak of resource, reduction and certificate hash as words: what a payment needn't spell out. 32 bytes."""
+        return keccak(self.resource + self.reduction_wh.to_bytes(32, "big") + self.certificate_hash)
+
     def hash(self) -> bytes:
-        """Leaf hash: keccak of keccak of the seven fields as 32-byte words."""
-        words = (
-            self.event,
-            self.index.to_bytes(32, "big"),
-            self.resource,
-            bytes(12) + self.wallet,
-            self.reduction_wh.to_bytes(32, "big"),
-            self.payment.to_bytes(32, "big"),
-            self.certificate_hash,
-        )
-        data = b"".join(words)
-        if len(data) != 7 * 32:
+        """Leaf hash: keccak of keccak of event, index, payee and detail as 32-byte words."""
+        hashes = (self.event, self.resource, self.certificate_hash)
+        if len(self.wallet) != 20 or any(len(word) != 32 for word in hashes):
             raise ValueError(f"leaf {self.index}: a hash is not 32 bytes or the wallet not 20")
-        return keccak(keccak(data))
+        return keccak(keccak(self.event + self.index.to_bytes(32, "big") + self.payee + self.detail))
 
 
 def event_key(event_id: str) -> bytes:

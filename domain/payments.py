@@ -15,10 +15,12 @@ def payments(
     certified: Sequence[bool],
     event_minutes: int,
     rule: PaymentRule,
+    traded_wh: Sequence[int] = (),
 ) -> list[int]:
     """Pay each resource for its reduction over one event.
 
-    The obligation is the contracted capacity times the event's length. Reduction earns the rate up to the
+    The obligation is the contracted capacity times the event's length, and what trades before the event moved.
+    Reduction earns the rate up to the
     paid share of the obligation; shortfall beyond the tolerance costs the penalty, at most what was earned.
     The exact amounts are summed, the sum is rounded once, and split by `apportion`.
 
@@ -33,6 +35,9 @@ def payments(
     event_minutes : int
         [min]
     rule : PaymentRule
+    traded_wh : sequence of int
+        By how much trades moved each obligation: positive where cover was sold, negative where it was bought;
+        empty when there were none. [Wh]
 
     Returns
     -------
@@ -47,21 +52,29 @@ def payments(
     >>> rule = PaymentRule(Fraction(1000), 120, 10, Fraction(2000))
     >>> payments([3000, 1500, -50], [1000, 1000, 1000], [True] * 3, 120, rule)
     [2400, 900, 0]
+
+    The second buys cover of 500 Wh from the first: it falls short no more, and the first is paid up to 120 % of
+    2,500 Wh.
+
+    >>> payments([3000, 1500, -50], [1000, 1000, 1000], [True] * 3, 120, rule, [500, -500, 0])
+    [3000, 1500, 0]
     """
     scale = lcm(rule.rate_per_kwh.denominator, rule.shortfall_penalty_per_kwh.denominator)
     rate = int(rule.rate_per_kwh * scale)
     penalty = int(rule.shortfall_penalty_per_kwh * scale)
     # Energies are counted in 1/6000 Wh, so that percent of W x min stay whole numbers.
-    paid_share = rule.paid_share_max_pct * event_minutes
-    owed_share = (100 - rule.shortfall_tolerance_pct) * event_minutes
+    paid_pct, owed_pct = rule.paid_share_max_pct, 100 - rule.shortfall_tolerance_pct
     exact = []
-    for wh, watt, ok in zip(reduction_wh, contracted_w, certified, strict=True):
+    for wh, watt, ok, moved in zip(
+        reduction_wh, contracted_w, certified, traded_wh or [0] * len(contracted_w), strict=True
+    ):
         if not ok:
             exact.append(0)
             continue
+        obligation = event_minutes * int(watt) + 60 * int(moved)
         reduced = 6000 * max(int(wh), 0)
-        earned = min(reduced, paid_share * int(watt)) * rate
-        charged = max(owed_share * int(watt) - reduced, 0) * penalty
+        earned = min(reduced, paid_pct * obligation) * rate
+        charged = max(owed_pct * obligation - reduced, 0) * penalty
         exact.append(max(earned - charged, 0))
     return apportion(exact, 6000 * 1000 * scale)
 

@@ -30,6 +30,21 @@ class LowUsageShortage(StrEnum):
     REFUSE = "refuse"
 
 
+class Funding(StrEnum):
+    """Where the coins of an event come from."""
+
+    MINT = "mint"
+    TREASURY = "treasury"
+
+
+class Delivery(StrEnum):
+    """How payments reach wallets."""
+
+    TRANSFER = "transfer"
+    CREDIT = "credit"
+    CLAIM = "claim"
+
+
 @dataclass(frozen=True)
 class Adjustment:
     """Symmetric additive adjustment (SAA): shift the baseline by what the same day shows before the event.
@@ -112,10 +127,29 @@ class PaymentRule:
 
 @dataclass(frozen=True)
 class Terms:
-    """The rules in force from ``valid_from`` until the next terms begin."""
+    """The rules in force from ``valid_from`` until the next terms begin.
+
+    Attributes
+    ----------
+    valid_from : date
+    dispute_window_minutes : int
+        Time between certification and payment in which homes may challenge. [min]
+    claim_window_days : int
+        Time after which payments that nobody claimed go back. [days]
+    funding : Funding
+    delivery : Delivery
+    accept_estimated : bool
+    min_event_completeness_pct : int
+        [%]
+    payment : PaymentRule
+    baselines : tuple of BaselineRule
+    """
 
     valid_from: date
     dispute_window_minutes: int
+    claim_window_days: int
+    funding: Funding
+    delivery: Delivery
     accept_estimated: bool
     min_event_completeness_pct: int
     payment: PaymentRule
@@ -303,6 +337,9 @@ def _terms(reader: _Reader, currency: Currency) -> Terms:
     terms = Terms(
         valid_from=reader.day("valid_from"),
         dispute_window_minutes=reader.whole("dispute_window_minutes", 0, 60 * 24 * 90),
+        claim_window_days=reader.whole("claim_window_days", 1, 3650, 365),
+        funding=Funding(_one_of(reader, "funding", Funding, "mint")),
+        delivery=Delivery(_one_of(reader, "delivery", Delivery, "transfer")),
         accept_estimated=reader.flag("accept_estimated", True),
         min_event_completeness_pct=reader.whole("min_event_completeness_pct", 1, 100, 100),
         payment=payment,

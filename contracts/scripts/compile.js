@@ -21,8 +21,14 @@ function fail(sentence) {
   process.exit(1);
 }
 
-function sourceNames() {
+/** Contracts stand in src/ itself; what they share stands in src/support/. */
+function contractNames() {
   return fs.readdirSync(SRC).filter((name) => name.endsWith(".sol")).sort();
+}
+
+function sourceNames() {
+  const shared = fs.readdirSync(path.join(SRC, "support")).filter((name) => name.endsWith(".sol")).sort();
+  return [...contractNames(), ...shared.map((name) => `support/${name}`)];
 }
 
 /** SHA-256 over compiler.json and the sources in order of name: each name, its length, and its bytes. */
@@ -47,6 +53,11 @@ function readImport(name) {
   return fs.existsSync(file) ? { contents: fs.readFileSync(file, "utf8") } : { error: `${name} not found` };
 }
 
+/** What each error means, in the words of its NatSpec, by signature. */
+function errorNotices(userdoc) {
+  return Object.fromEntries(Object.entries(userdoc.errors ?? {}).map(([key, [{ notice }]]) => [key, notice]));
+}
+
 /** The artifacts as they should be: a map from file name to text. */
 function compile() {
   const config = JSON.parse(fs.readFileSync(CONFIG, "utf8"));
@@ -56,14 +67,14 @@ function compile() {
   const solc = require("solc");
   const sources = {};
   for (const name of sourceNames()) sources[`src/${name}`] = { content: fs.readFileSync(path.join(SRC, name), "utf8") };
-  const outputSelection = { "*": { "*": ["abi", "evm.bytecode.object"] } };
+  const outputSelection = { "*": { "*": ["abi", "evm.bytecode.object", "userdoc"] } };
   const input = { language: "Solidity", sources, settings: { ...config.settings, outputSelection } };
   const output = JSON.parse(solc.compile(JSON.stringify(input), { import: readImport }));
   if (output.errors?.length) fail(output.errors.map((error) => error.formattedMessage).join("\n"));
 
   const sourceHash = hashSources();
   const files = new Map();
-  for (const name of sourceNames()) {
+  for (const name of contractNames()) {
     const contractName = path.basename(name, ".sol");
     const contract = output.contracts[`src/${name}`][contractName];
     const artifact = {
@@ -72,6 +83,7 @@ function compile() {
       evmVersion: config.settings.evmVersion,
       sourceHash,
       abi: contract.abi,
+      errors: errorNotices(contract.userdoc),
       bytecode: `0x${contract.evm.bytecode.object}`,
     };
     files.set(`${contractName}.json`, `${JSON.stringify(artifact, null, 1)}\n`);

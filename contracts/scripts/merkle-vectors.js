@@ -12,7 +12,8 @@ const { keccak256 } = require("js-sha3");
 const FILE = path.join(__dirname, "..", "test", "vectors", "merkle.json");
 const SIZES = [1, 2, 3, 5, 8, 13];
 const ROOT_ONLY = 300;
-const MAX = (1n << 128n) - 1n;
+const MOST_WH = (1n << 128n) - 1n;
+const MOST_COINS = (1n << 96n) - 1n;
 
 const textHash = (text) => `0x${keccak256(text)}`;
 const bytesHash = (hex) => `0x${keccak256(Buffer.from(hex, "hex"))}`;
@@ -21,27 +22,26 @@ const number = (value) => BigInt(value).toString(16).padStart(64, "0");
 
 function makeLeaf(count, index) {
   const name = `${count}/${index}`;
-  const reductionWh = count === 1 ? MAX : index % 7 === 3 ? 0n : BigInt((index * 137 + count) % 4000);
+  const reductionWh = count === 1 ? MOST_WH : index % 7 === 3 ? 0n : BigInt((index * 137 + count) % 4000);
   return {
     index,
     resource: textHash(`resource ${name}`),
     wallet: `0x${textHash(`wallet ${name}`).slice(-40)}`,
     reductionWh,
-    payment: count === 1 ? MAX : reductionWh * 250_000_000_000_000n,
+    payment: count === 1 ? MOST_COINS : reductionWh * 250_000_000_000_000n,
     certificateHash: textHash(`certificate ${name}`),
   };
 }
 
+/** The wallet's 20 bytes, then the payment in 12. */
+const payeeOf = (leaf) => `0x${leaf.wallet.slice(2)}${leaf.payment.toString(16).padStart(24, "0")}`;
+
+function detailOf(leaf) {
+  return bytesHash(word(leaf.resource) + number(leaf.reductionWh) + word(leaf.certificateHash));
+}
+
 function hashLeaf(eventId, leaf) {
-  const words = [
-    word(eventId),
-    number(leaf.index),
-    word(leaf.resource),
-    word(leaf.wallet),
-    number(leaf.reductionWh),
-    number(leaf.payment),
-    word(leaf.certificateHash),
-  ];
+  const words = [word(eventId), number(leaf.index), word(payeeOf(leaf)), word(detailOf(leaf))];
   return bytesHash(bytesHash(words.join("")).slice(2));
 }
 
@@ -82,7 +82,13 @@ function makeTree(count, rootOnly) {
     totalPayment: sum("payment"),
   };
   if (rootOnly) return tree;
-  tree.leaves = leaves.map((leaf, index) => ({ ...leaf, hash: hashes[index], proof: proofOf(hashes, 0, index) }));
+  tree.leaves = leaves.map((leaf, index) => ({
+    ...leaf,
+    payee: payeeOf(leaf),
+    detail: detailOf(leaf),
+    hash: hashes[index],
+    proof: proofOf(hashes, 0, index),
+  }));
   tree.nodes = [];
   for (let level = 1; level <= heightOf(count); level += 1) {
     for (let chunk = 0; chunk * 2 ** level < count; chunk += 1) {
@@ -98,7 +104,7 @@ const vectors = {
     "Leaf i of the tree with n leaves: resource, wallet (last 20 bytes) and certificateHash are keccak256 of " +
     "the text 'resource n/i', 'wallet n/i', 'certificate n/i'; eventId of 'event n'; reductionWh is 0 where " +
     "i % 7 = 3, else (137 i + n) % 4000; payment is 250000000000000 * reductionWh. The only leaf of the tree " +
-    "with one leaf has reductionWh = payment = 2^128 - 1. The tree of 300 comes without its leaves.",
+    "with one leaf has reductionWh = 2^128 - 1 and payment = 2^96 - 1. The tree of 300 comes without its leaves.",
   trees: [...SIZES.map((count) => makeTree(count, false)), makeTree(ROOT_ONLY, true)],
 };
 

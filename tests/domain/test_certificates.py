@@ -56,7 +56,7 @@ class TestCanonicalBytes:
             '{"actual_wh":[700],"baseline_days":["2025-07-08","2025-07-07","2025-07-03","2025-07-02"],'
             '"baseline_wh":[1050],"contracted_w":1000,"findings":[],"index":0,"payment":32000,'
             f'"reduction_wh":[350],"resource":"0x{key}","status":"certified","total_reduction_wh":350,'
-            f'"unadjusted_baseline_wh":[1050],"wallet":"0x{"ab" * 20}"}}'
+            f'"traded_wh":0,"unadjusted_baseline_wh":[1050],"wallet":"0x{"ab" * 20}"}}'
         )
         assert issue(GOOD).lines == (expected.encode(),)
 
@@ -67,13 +67,13 @@ class TestCanonicalBytes:
             '{"code":"history.insufficient","sentence":"too few usable days of history for a baseline; '
             'not certified, paid nothing","values":{"usable_days":2}}],"index":0,"payment":0,"reduction_wh":null,'
             f'"resource":"0x{key}","status":"not-certified","total_reduction_wh":0,'
-            f'"unadjusted_baseline_wh":null,"wallet":"0x{"ab" * 20}"}}'
+            f'"traded_wh":0,"unadjusted_baseline_wh":null,"wallet":"0x{"ab" * 20}"}}'
         )
         assert issue(NEW).lines == (expected.encode(),)
 
     def test_the_header_says_what_was_measured_and_how(self):
         header, _ = lines_of(issue(GOOD, WASTEFUL, NEW))
-        assert header["format"] == FORMAT == "negawatt-certificates/1"
+        assert header["format"] == FORMAT == "negawatt-certificates/2"
         assert header["event"] == {
             "id": "e1",
             "start": "2025-07-09T08:00:00+00:00",
@@ -118,7 +118,7 @@ class TestLeaves:
 
     def test_the_tree_is_over_the_leaves_in_order(self):
         issued = issue(GOOD, WASTEFUL, NEW)
-        assert issued.tree().root == MerkleTree([leaf.hash() for leaf in issued.leaves]).root
+        assert issued.tree.root == MerkleTree([leaf.hash() for leaf in issued.leaves]).root
 
     def test_using_more_is_certified_and_reduces_nothing(self):
         _, (line,) = lines_of(issue(WASTEFUL))

@@ -15,7 +15,10 @@ LEGAL = {
     (EventState.ISSUED, EventState.CANCELLED),
     (EventState.ACTIVE, EventState.ENDED),
     (EventState.ENDED, EventState.CERTIFIED),
-    (EventState.CERTIFIED, EventState.PAID),
+    (EventState.CERTIFIED, EventState.FINAL),
+    (EventState.CERTIFIED, EventState.ENDED),  # taken back in the dispute window
+    (EventState.FINAL, EventState.PAID),
+    (EventState.FINAL, EventState.CLOSED),  # the rest was never claimed
     (EventState.PAID, EventState.CLOSED),
 }
 ILLEGAL = sorted(set(itertools.product(EventState, EventState)) - LEGAL)

@@ -8,7 +8,7 @@ import pytest
 from Crypto.Hash import keccak as crypto_keccak
 from domain_builders import ROOT
 
-from domain.merkle import Leaf, MerkleTree, event_key, pair_hash
+from domain.merkle import MAX_PAYMENT, Leaf, MerkleTree, event_key, pair_hash
 
 VECTORS = ROOT / "contracts" / "test" / "vectors" / "merkle.json"
 
@@ -108,13 +108,18 @@ def test_the_children_of_a_pair_have_no_order():
     assert pair_hash(a, b) == pair_hash(b, a) == join(a, b)
 
 
-def test_a_leaf_is_seven_words_hashed_twice():
-    # Each number 32 bytes, big end first; the wallet's 20 bytes after 12 zeros.
-    data = keccak(b"e1") + bytes(31) + b"\x05" + b"r" * 32 + bytes(12) + b"w" * 20
-    data += bytes(30) + b"\x01\x5e"  # 350 = 0x15e
-    data += bytes(30) + b"\xb1\xbc"  # 45,500 = 0xb1bc
-    data += b"c" * 32
+def test_a_leaf_is_four_words_hashed_twice():
+    # Each number 32 bytes, big end first; 45,500 = 0xb1bc in 12 bytes after the wallet, 350 = 0x15e in a word.
+    payee = b"w" * 20 + bytes(10) + b"\xb1\xbc"
+    detail = keccak(b"r" * 32 + bytes(30) + b"\x01\x5e" + b"c" * 32)
+    data = keccak(b"e1") + bytes(31) + b"\x05" + payee + detail
     assert a_leaf(index=5).hash() == keccak(keccak(data))
+
+
+def test_a_payment_has_twelve_bytes():
+    assert a_leaf(payment=MAX_PAYMENT).payee == b"w" * 20 + b"\xff" * 12
+    with pytest.raises(OverflowError):
+        a_leaf(payment=MAX_PAYMENT + 1).hash()
 
 
 def test_a_leaf_depends_on_every_field():
@@ -170,7 +175,7 @@ def leaves_by_recipe(count: int) -> list[Leaf]:
         reduction_wh = 0 if n % 7 == 3 else (137 * n + count) % 4000
         payment = 250_000_000_000_000 * reduction_wh
         if count == 1:
-            reduction_wh = payment = 2**128 - 1
+            reduction_wh, payment = 2**128 - 1, MAX_PAYMENT
         texts = (f"{what} {count}/{n}".encode() for what in ("resource", "wallet", "certificate"))
         resource, wallet, certificate = (keccak(text) for text in texts)
         rows.append(Leaf(event_key(f"event {count}"), n, resource, wallet[-20:], reduction_wh, payment, certificate))

@@ -3,20 +3,35 @@ pragma solidity ^0.8.24;
 
 /// @notice The cheatcodes of forge that these tests use.
 interface Vm {
+    /// @notice What a call used, without the cost of the call itself.
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     function warp(uint256 time) external;
+    function chainId(uint256 id) external;
+    function etch(address target, bytes calldata code) external;
     function prank(address sender) external;
     function startPrank(address sender) external;
     function stopPrank() external;
     function expectRevert(bytes calldata data) external;
     function expectEmit(address emitter) external;
+    function lastCallGas() external view returns (Gas memory gas);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function addr(uint256 key) external pure returns (address);
     function toString(uint256 value) external pure returns (string memory);
     function readFile(string calldata path) external view returns (string memory);
     function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
+    function parseJsonBool(string calldata json, string calldata key) external pure returns (bool);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
+    function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
+    function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
     function parseJsonBytes32Array(string calldata json, string calldata key)
         external
         pure
@@ -42,6 +57,12 @@ abstract contract Test {
 
     function checkEq(address found, address expected, string memory what) internal pure {
         require(found == expected, what);
+    }
+
+    /// @notice Fail if a number is above its upper limit.
+    function checkAtMost(uint256 found, uint256 limit, string memory what) internal pure {
+        if (found <= limit) return;
+        revert(string.concat(what, ": found ", vm.toString(found), ", limit ", vm.toString(limit)));
     }
 
     /// @notice A number in [low, high] that follows from any number.
