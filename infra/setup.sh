@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up this checkout: Python environment, Java, Node, and anvil. Usage: infra/setup.sh main|dev
+# Set up this checkout: Python, Java, Node, anvil and, for dev, geth and PostgreSQL. Usage: infra/setup.sh main|dev
 # Says in one sentence what is missing and what to type; as root on Debian or Ubuntu it installs that itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,6 +43,17 @@ node_works() {
     command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null
 }
 
+# the newest Go that the system has as a package of its own version; Debian 12's plain golang-go is too old for geth
+install_go() {
+    local minor
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq; fi
+    for minor in 26 25 24 23 22 21 20; do
+        if apt-cache show "golang-1.$minor-go" >/dev/null 2>&1; then
+            install_package "Go 1.20 or later, which builds geth," "golang-1.$minor-go"; return
+        fi
+    done
+}
+
 if [ ! -x .venv/bin/python ]; then
     python=$(find_python)
     "$python" -c 'import ensurepip, venv' 2>/dev/null || install_package "Python's venv" python3-venv
@@ -64,6 +75,10 @@ echo "setup: Python packages"
 java_works || install_package "Java 17 or later, which Spark needs," \
     openjdk-17-jre-headless openjdk-21-jre-headless default-jre-headless
 
+if [ "$kind" = dev ] && ! command -v pg_ctl >/dev/null && ! ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1; then
+    install_package "PostgreSQL, which the outbox's tests start," postgresql
+fi
+
 if ! node_works; then
     [ -x .venv/bin/npm ] || "$uv" pip install --quiet --require-hashes -r locks/node.txt
     export PATH=$PWD/.venv/bin:$PATH
@@ -74,6 +89,12 @@ if [ "$kind" = dev ]; then
     npm ci --prefix contracts --no-audit --no-fund --loglevel=error
 elif [ ! -d contracts/node_modules/@openzeppelin ]; then  # never take away what the tests need
     npm ci --prefix contracts --omit=dev --no-audit --no-fund --loglevel=error
+fi
+
+if [ "$kind" = dev ] && ! .venv/bin/python -m infra.geth_install --find >/dev/null 2>&1; then
+    echo "setup: geth for the private network, built once in some minutes"
+    .venv/bin/python -c 'from infra.geth_install import find_go; find_go()' 2>/dev/null || install_go
+    .venv/bin/python -m infra.geth_install >/dev/null  # says what is missing when there is still no Go
 fi
 touch ".venv/.$kind"
 [ "$kind" = main ] || touch .venv/.main
