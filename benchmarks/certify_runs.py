@@ -21,14 +21,16 @@ from benchmarks.answers import Answer, WrongAnswerError
 from benchmarks.homes import DAYS, FIRST_DAY, INTERVAL_MINUTES, PER_DAY, Fleet, the_event, the_plan, wide_days
 from benchmarks.isolation import PeakMemory
 from benchmarks.results import Timed, timed
+from benchmarks.settlement_runs import consents_of
 from domain.certificates import Resource, issue_certificates, resource_key
 from domain.certification import Reductions, join
 from domain.plans import EventPlan
 from domain.readings import Quality, Readings, Register
-from negawatt.demo import demo_wallet
-from negawatt.pipeline import before
+from negawatt.chains import before
+from negawatt.demo_wallets import demo_key, demo_wallet
 from serving.anvil import anvil
-from serving.chain import Chain, Coin, deploy
+from serving.chain import Chain
+from serving.deployment import Coin, deploy
 from serving.settlement import EventTerms, Participant, Settlement
 from speed.duckdb_store import DuckDBStore
 from speed.provisional import certify_provisionally
@@ -164,22 +166,28 @@ def _settle_once(plan: EventPlan, reductions: Reductions, folder: Path) -> Chain
     issued = time.perf_counter() - began
     with anvil(clock=before(event)) as node:
         chain = Chain(node.url)
-        engine = Settlement(chain, deploy(chain, folder / "addresses.json", Coin(currency.code, currency.decimals)))
+        contracts = deploy(chain, folder / "addresses.json", Coin(currency.code, currency.decimals))
+        engine = Settlement(chain, contracts)
+        keys = {demo_wallet(meter): demo_key(meter) for meter in resources}
         engine.announce(
             event,
             EventTerms(
                 target_wh=CONTRACTED_W * len(resources),
                 rate_per_kwh=int(plan.terms.payment.rate_per_kwh),
                 dispute_window_seconds=plan.terms.dispute_window_minutes * 60,
+                claim_window_seconds=plan.terms.claim_window_days * 86_400,
+                funding=plan.terms.funding,
                 programme_digest=plan.programme.digest(plan.terms),
             ),
             [Participant(resource_key(salt, r.meter), r.wallet, r.contracted_w) for r in resources.values()],
+            consents_of(contracts, chain.chain_id, keys),
         )
         chain.wait_until(event.end)
         began = time.perf_counter()
         engine.certify(certificates)
         rooted = time.perf_counter() - began
         chain.wait_until(engine.payable_from(event.id))
+        engine.finalise(event.id)
         began = time.perf_counter()
         engine.pay(certificates)
         return ChainTimes(issued, rooted, time.perf_counter() - began)

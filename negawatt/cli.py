@@ -3,52 +3,27 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from domain.errors import NegawattError
 from negawatt import __version__
+from negawatt.cli_base import CONTEXT, EXISTING_FILE, Context, Group, as_json, chain_flags, setting, show_transactions
+from negawatt.cli_energy import energy
+from negawatt.cli_exchange import exchange
+from negawatt.cli_home import consent, home
+from negawatt.cli_operator import deploy, dispute, reclaim, roster, treasury
+from negawatt.cli_outbox import outbox
+from negawatt.cli_stack import stack
 from negawatt.console import Screen, kwh, money
-from negawatt.settings import Settings, load_settings
+from negawatt.settings import load_settings
 from negawatt.workspace import Workspace, read_resources
 
 if TYPE_CHECKING:
     from ingest.columns import Columns
-
-
-@dataclass(frozen=True)
-class Context:
-    """What every command needs: where it works, with what, and how it speaks."""
-
-    workspace: Workspace
-    settings: Settings
-    screen: Screen
-
-
-class Group(click.Group):
-    """Lists commands in order of use, and turns our own errors into one sentence and their exit code."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Commands in the order of an event's life, as they stand in this file."""
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except NegawattError as error:
-            click.secho(f"error: {error}", fg="red", err=True)
-            sys.exit(error.exit_code)
-
-
-EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
@@ -79,32 +54,6 @@ def main(ctx: click.Context, workspace: Path) -> None:
     logging.getLogger("py4j").setLevel(logging.ERROR)
     place = Workspace(workspace)
     ctx.obj = Context(place, load_settings(place.settings_file), Screen())
-
-
-def as_json(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command ``--json``."""
-
-    def switch(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-        if value:
-            ctx.obj = replace(ctx.obj, screen=Screen(as_json=True))
-
-    return click.option(
-        "--json", is_flag=True, expose_value=False, callback=switch, help="Print one JSON document, and no tables."
-    )(command)
-
-
-def setting(flag: str, name: str, help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command a flag that overrides one setting."""
-
-    def override(ctx: click.Context, _: click.Parameter, value: Any) -> None:
-        if value is not None:
-            ctx.obj = replace(ctx.obj, settings=replace(ctx.obj.settings, **{name: value}))
-
-    kind = type(getattr(Settings(), name))
-    default = getattr(Settings(), name)
-    return click.option(
-        flag, type=kind, expose_value=False, callback=override, help=f"{help_text}  [default: {default}]"
-    )
 
 
 @main.command(short_help="Make readings of simulated homes.")
@@ -226,9 +175,7 @@ def ingest(
 
 @main.command(short_help="Bring homes and event on chain, before it starts.")
 @click.argument("event")
-@setting("--chain", "chain", "anvil:// or the JSON-RPC address of a node.")
-@setting("--keystore", "keystore", "The operator's encrypted key file; not needed for anvil.")
-@setting("--password-file", "password_file", "File with the key file's password, readable by you alone.")
+@chain_flags
 @as_json
 @click.pass_obj
 def announce(ctx: Context, event: str) -> None:
@@ -236,17 +183,17 @@ def announce(ctx: Context, event: str) -> None:
 
     EVENT is an id, or a TOML file with id, programme, start and end.
     """
-    from negawatt import pipeline  # noqa: PLC0415
+    from negawatt import chains, settling  # noqa: PLC0415
 
     called = ctx.workspace.event(event)
     with (
-        pipeline.open_chain(ctx.workspace, ctx.settings, pipeline.before(called)) as chain,
+        chains.open_chain(ctx.workspace, ctx.settings, chains.before(called)) as chain,
         ctx.screen.progress() as progress,
     ):
-        pipeline.announce(ctx.workspace, chain, called, progress)
+        settling.announce(ctx.workspace, chain, called, progress)
         sent = [asdict(record) for record in chain.records]
     ctx.screen.document({"event_id": called.id, "transactions": sent})
-    _transactions(ctx.screen, f"Event {called.id} announced", sent)
+    show_transactions(ctx.screen, f"Event {called.id} announced", sent)
 
 
 @main.command(short_help="Work out baselines and reductions.")
@@ -291,27 +238,34 @@ def certify(ctx: Context, event: str, provisional: bool) -> None:
 
 @main.command(short_help="Commit the certificates on chain and pay.")
 @click.argument("event")
-@setting("--chain", "chain", "anvil:// or the JSON-RPC address of a node.")
-@setting("--keystore", "keystore", "The operator's encrypted key file; not needed for anvil.")
-@setting("--password-file", "password_file", "File with the key file's password, readable by you alone.")
+@chain_flags
 @setting("--confirmations", "confirmations", "Blocks to wait for on top of the last payment.")
+@click.option("--certify-only", is_flag=True, help="Commit the certificates and stop: homes can dispute them then.")
 @as_json
 @click.pass_obj
-def settle(ctx: Context, event: str) -> None:
+def settle(ctx: Context, event: str, certify_only: bool) -> None:
     """Settle EVENT on chain: commit to the certificates, pay every home, wait for confirmations.
 
     Run it again after a crash or a lost connection: it finishes what is missing and pays nobody twice.
     """
-    from negawatt import pipeline  # noqa: PLC0415
+    from negawatt import chains, settling  # noqa: PLC0415
 
     called = ctx.workspace.event(event)
     with (
-        pipeline.open_chain(ctx.workspace, ctx.settings, pipeline.before(called)) as chain,
+        chains.open_chain(ctx.workspace, ctx.settings, chains.before(called)) as chain,
         ctx.screen.progress() as progress,
     ):
-        document = pipeline.settle(ctx.workspace, ctx.settings, chain, called, progress=progress)
+        document = settling.settle(
+            ctx.workspace, ctx.settings, chain, called, certify_only=certify_only, progress=progress
+        )
     ctx.screen.document(document)
-    _transactions(ctx.screen, f"Event {called.id} settled on chain {document['chain_id']}", document["transactions"])
+    done = "certified" if certify_only else "settled"
+    show_transactions(
+        ctx.screen, f"Event {called.id} {done} on chain {document['chain_id']}", document["transactions"]
+    )
+    if certify_only:
+        ctx.screen.say(f"  homes may dispute it; it can be paid from {document['payable_from']} on")
+        return
     ctx.screen.say(
         f"  contract {document['contract_seconds']:.2f} s, {document['confirmations']} confirmations "
         f"{document['confirmation_seconds']:.2f} s. Check it: negawatt verify {called.id}"
@@ -326,10 +280,11 @@ def settle(ctx: Context, event: str) -> None:
     help="Published certificates; default: the workspace's.",
 )
 @click.option("--contract", help="Address of the DemandResponse contract; default: the workspace's address book.")
-@setting("--chain", "chain", "anvil:// or the JSON-RPC address of a node.")
+@click.option("--exchange", help="Address of the ReductionExchange, with --contract; to compare traded obligations.")
+@setting("--chain", "chain", "anvil://, stack://, or the JSON-RPC address of a node.")
 @as_json
 @click.pass_obj
-def verify(ctx: Context, event: str, certificates: Path | None, contract: str | None) -> None:
+def verify(ctx: Context, event: str, certificates: Path | None, contract: str | None, exchange: str | None) -> None:
     """Recompute EVENT from its published certificates and the chain alone.
 
     Shares no arithmetic with what certified and paid. Exits with 4 when anything doesn't hold. Who isn't the
@@ -338,11 +293,11 @@ def verify(ctx: Context, event: str, certificates: Path | None, contract: str | 
     \b
       negawatt verify EVENT --certificates FILE --chain http://NODE:8545 --contract 0x…
     """
-    from negawatt import pipeline  # noqa: PLC0415
+    from negawatt import chains, settling  # noqa: PLC0415
     from serving.verifier import require  # noqa: PLC0415
 
-    with pipeline.open_chain(ctx.workspace, ctx.settings, reader=True) as chain:
-        checks = pipeline.verify_event(ctx.workspace, chain, event, certificates, contract)
+    with chains.open_chain(ctx.workspace, ctx.settings, reader=True) as chain:
+        checks = settling.verify_event(ctx.workspace, chain, event, certificates, contract, exchange)
     holds = all(check.holds for check in checks)
     ctx.screen.document({"event_id": event, "holds": holds, "checks": [asdict(check) for check in checks]})
     show_checks(ctx.screen, event, checks)
@@ -406,11 +361,6 @@ def show_checks(screen: Screen, event: str, checks: list[Any]) -> None:
     )
 
 
-def _transactions(screen: Screen, title: str, sent: list[dict[str, Any]]) -> None:
-    rows = [(t["purpose"], t["block"], t["gas"], t["hash"][:18] + "…", t["seconds"]) for t in sent]
-    screen.table(title, ("transaction", "block", "gas", "hash", "seconds"), rows)
-
-
 def _layout(path: Path) -> Columns:
     """The layout that flags change: the one that the file's header shows, else the tidy one."""
     from ingest.columns import Columns, UnknownLayoutError, layout_of  # noqa: PLC0415
@@ -423,3 +373,9 @@ def _layout(path: Path) -> Columns:
 
 def _day(value: Any) -> date:
     return value.date()  # type: ignore[no-any-return]
+
+
+for command in (deploy, consent, home, roster, dispute, treasury, reclaim, exchange, energy):
+    main.add_command(command)
+main.add_command(outbox)
+main.add_command(stack)

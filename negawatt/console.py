@@ -8,8 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
+
+Progress = Callable[[str, int, int], None]
+"""Called with a step's name, units done and units in all."""
+
+
+def quiet(step: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
 
 class Screen:
@@ -36,7 +44,7 @@ class Screen:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print a table; numbers stand to the right."""
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(title=title or None, title_justify="left", title_style="bold")
         for n, column in enumerate(columns):
             numbers = all(isinstance(row[n], int | float) for row in rows)
             table.add_column(column, justify="right" if numbers else "left")
@@ -48,7 +56,7 @@ class Screen:
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:
         """A bar for each step that reports; call it with a step's name, units done and units in all."""
         bars: dict[str, TaskID] = {}
-        with Progress(
+        with Bars(
             TextColumn("{task.description:<28}"),
             BarColumn(),
             MofNCompleteColumn(),

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from eth_hash.auto import keccak
 
 from batch.parquet_store import ParquetStore
 from batch.session import check_java, open_session, warm_up
@@ -29,8 +28,9 @@ from domain.readings import MISSING
 from ingest.simulated_files import write_files
 from ingest.simulation_plan import SimulatedEvent, SimulationPlan
 from ingest.simulator import simulate
-from negawatt import pipeline
-from negawatt.console import Screen, kwh, money
+from negawatt import chains, pipeline, settling
+from negawatt.console import Screen, kwh, money, quiet
+from negawatt.demo_wallets import demo_wallet
 from negawatt.settings import Settings
 from negawatt.workspace import Workspace, read_resources, write_event, write_resources, write_whole
 from serving.report import PAPER_TIMINGS
@@ -55,11 +55,6 @@ _SHOWN_HOMES = 10
 Report = Callable[[str, int, int], None]
 
 
-def demo_wallet(meter: str) -> str:
-    """An address for a home that has no wallet of its own. Nobody holds its key: for demonstrations only."""
-    return "0x" + keccak(b"negawatt demonstration wallet " + meter.encode())[-20:].hex()
-
-
 def simulate_homes(
     programme: Programme,
     folder: Path,
@@ -68,7 +63,7 @@ def simulate_homes(
     interval: int,
     seed: int,
     first_day: date,
-    progress: Report = pipeline.quiet,
+    progress: Report = quiet,
 ) -> dict[str, Path]:
     """Simulate homes with one event near the end, and write readings, homes (with wallets) and the event.
 
@@ -196,9 +191,9 @@ def _one_event(
         session = spark.session()
         progress("start Spark", 1, 1)
         certificates, reductions, certified_s = pipeline.certify(workspace, event, session=session, progress=progress)
-        with pipeline.open_chain(workspace, settings, pipeline.before(event)) as chain:
-            settled = pipeline.settle(workspace, settings, chain, event, certificates, progress=progress)
-            checks = pipeline.verify_event(workspace, chain, event.id)
+        with chains.open_chain(workspace, settings, chains.before(event)) as chain:
+            settled = settling.settle(workspace, settings, chain, event, certificates, progress=progress)
+            checks = settling.verify_event(workspace, chain, event.id)
     changed = sum(a != b for a, b in zip(early.lines, certificates.lines, strict=True))
     local = event.start.astimezone(programme.zoneinfo)
     screen.say(

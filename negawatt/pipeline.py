@@ -1,14 +1,12 @@
-"""What the commands do, as functions: ingest, certify, settle, verify, report. Schedulers call the same ones."""
+"""What the commands do off the chain, as functions: ingest, certify, report. Schedulers call the same ones."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,38 +15,28 @@ import numpy as np
 from batch.certify import certify_event
 from batch.parquet_store import AppendResult, ParquetStore, bucket_of
 from batch.session import open_session
-from domain.certificates import CertificateSet, issue_certificates, parse_published, resource_key
+from domain.certificates import CertificateSet, issue_certificates, resource_key
 from domain.certification import FINDINGS, Reductions
-from domain.errors import ChainError, InvalidEventError, StoreError
-from domain.events import DREvent, EventState
+from domain.errors import InvalidEventError, StoreError
+from domain.events import DREvent
 from domain.intervals import slot_of, slot_start
 from domain.plans import EventPlan, make_plan
 from domain.readings import Readings
 from ingest.bus import open_bus
 from ingest.columns import Columns
 from ingest.importers import ImportSummary, import_files
+from negawatt.console import Progress, quiet
 from negawatt.settings import Settings
-from negawatt.workspace import Workspace, write_json, write_whole
-from serving.anvil import anvil
-from serving.chain import Chain, Coin, TransactionRecord, attach, attach_at, deploy
+from negawatt.workspace import Workspace, write_whole
 from serving.report import UsageAround, render_report
-from serving.settlement import EventTerms, Participant, Settlement
-from serving.verifier import Check, verify
 from speed.duckdb_store import DuckDBStore
 from speed.provisional import certify_provisionally
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-Progress = Callable[[str, int, int], None]
-"""Called with a step's name, units done and units in all."""
-
 BATCH_BUFFER = 20_000_000
 """Readings that the batch layer's consumer holds before it writes: one file a bucket for each such run."""
-
-
-def quiet(step: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 class BatchConsumer:
@@ -254,7 +242,7 @@ def certify(
             session, store, plan, resources, lambda done, total: progress("certify", done, total)
         )
         seconds = time.perf_counter() - began
-    certificates = issue_certificates(plan, reductions, resources, workspace.salt())
+    certificates = issue_certificates(plan, reductions, resources, workspace.salt(), workspace.traded(event))
     path = workspace.certificates(event.id, provisional=provisional)
     committed = not provisional and workspace.committed(event.id).exists() and path.exists()
     if committed and path.read_bytes() != certificates.published():
@@ -274,7 +262,7 @@ def summarise(certificates: CertificateSet, reductions: Reductions, seconds: flo
         "certified": int(reductions.certified.sum()),
         "reduction_wh": certificates.total_reduction_wh,
         "payment": certificates.total_payment,
-        "root": "0x" + certificates.tree().root.hex(),
+        "root": "0x" + certificates.tree.root.hex(),
         "findings": {
             code: int(((reductions.findings & int(finding)) != 0).sum())
             for finding, (code, _) in FINDINGS.items()
@@ -282,196 +270,6 @@ def summarise(certificates: CertificateSet, reductions: Reductions, seconds: flo
         },
         "seconds": round(seconds, 4),
     }
-
-
-@contextlib.contextmanager
-def open_chain(
-    workspace: Workspace, settings: Settings, clock: datetime | None = None, *, reader: bool = False
-) -> Iterator[Chain]:
-    """The chain that the settings name; anvil runs for as long as the block.
-
-    Parameters
-    ----------
-    clock : datetime, optional
-        Time at which a new anvil chain begins.
-    reader : bool
-        Open no key: the chain is only read.
-
-    Raises
-    ------
-    ChainError
-        No node answers, or there is no chain to read.
-    """
-    if settings.chain == "anvil://":
-        if reader and not workspace.chain_state.exists():
-            raise ChainError(f"{workspace.chain_state} holds no chain yet: settle an event first")
-        with anvil(workspace.chain_state, clock=clock) as node:
-            yield Chain(node.url)
-    elif reader:
-        yield Chain(settings.chain, reader=True)
-    else:
-        keystore = Path(settings.keystore) if settings.keystore else None
-        password = Path(settings.password_file) if settings.password_file else None
-        yield Chain(settings.chain, keystore=keystore, password_file=password)
-
-
-def before(event: DREvent) -> datetime:
-    """When a new anvil chain has to begin for an event to be announced on it: a day ahead."""
-    return event.start - timedelta(days=1)
-
-
-def settle(
-    workspace: Workspace,
-    settings: Settings,
-    chain: Chain,
-    event: DREvent,
-    certificates: CertificateSet | None = None,
-    *,
-    progress: Progress = quiet,
-) -> dict[str, Any]:
-    """Bring an event's certificates on chain, pay them, and wait for confirmations.
-
-    Steps that the chain shows to be done are skipped, so this can be run again after a crash at any point.
-
-    Parameters
-    ----------
-    certificates : CertificateSet, optional
-        Default: those published in the workspace.
-
-    Returns
-    -------
-    dict
-        The settlement's document, as written to the workspace.
-
-    Raises
-    ------
-    ChainError
-        The chain or a contract refused.
-    """
-    certificates = certificates or read_certificates(workspace, event)
-    currency = workspace.programme(event.programme).currency
-    coin = Coin(currency.code, currency.decimals)
-    _keep_transactions(workspace, event, chain)
-    contracts = deploy(chain, workspace.address_book, coin)
-    engine = Settlement(chain, contracts, progress)
-    _announce(engine, workspace, event)
-    chain.wait_until(event.end)
-    write_whole(workspace.committed(event.id), certificates.tree().root.hex().encode())
-    began = time.perf_counter()
-    engine.certify(certificates)
-    chain.wait_until(engine.payable_from(event.id))
-    engine.pay(certificates)
-    contract_seconds = time.perf_counter() - began
-    depth = settings.confirmations
-    waited = chain.wait_for_confirmations(
-        chain.w3.eth.block_number, depth, lambda done: progress("confirm", done, depth)
-    )
-    if engine.state(event.id) not in (EventState.PAID, EventState.CLOSED):
-        raise ChainError(f"event {event.id!r}: the chain took payments back while they were confirmed; settle again")
-    engine.close(event.id)
-    kept = workspace.settlement(event.id)
-    if kept.exists() and not chain.records:  # it was settled before, and nothing was left to do
-        document: dict[str, Any] = json.loads(kept.read_text())
-        return document
-    document = {
-        "event_id": event.id,
-        "chain_id": chain.chain_id,
-        "contracts": contracts.addresses(),
-        "coin": {"symbol": coin.symbol, "decimals": coin.decimals},
-        "root": "0x" + certificates.tree().root.hex(),
-        "published_hash": "0x" + hashlib.sha256(certificates.published()).hexdigest(),
-        "confirmations": depth,
-        "contract_seconds": round(contract_seconds, 3),
-        "confirmation_seconds": round(waited, 3),
-        "transactions": _transactions(workspace, event, chain),
-    }
-    write_json(kept, document)
-    return document
-
-
-def _keep_transactions(workspace: Workspace, event: DREvent, chain: Chain) -> None:
-    """Write down each transaction as it is mined, so that a crash doesn't lose the record of it."""
-    path = workspace.transactions(event.id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def keep(record: TransactionRecord) -> None:
-        with path.open("a") as lines:
-            lines.write(json.dumps(asdict(record)) + "\n")
-
-    chain.on_record = keep
-
-
-def _transactions(workspace: Workspace, event: DREvent, chain: Chain) -> list[dict[str, Any]]:
-    """All transactions sent for an event on this chain, by any run."""
-    path = workspace.transactions(event.id)
-    records = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):  # the last line of a run that was killed may be cut
-            records.append(json.loads(line))
-    return [record for record in records if chain.knows(record["hash"])]
-
-
-def announce(workspace: Workspace, chain: Chain, event: DREvent, progress: Progress = quiet) -> None:
-    """Before an event: register its participants on chain, issue it and opt them in."""
-    currency = workspace.programme(event.programme).currency
-    _keep_transactions(workspace, event, chain)
-    contracts = deploy(chain, workspace.address_book, Coin(currency.code, currency.decimals))
-    _announce(Settlement(chain, contracts, progress), workspace, event)
-
-
-def _announce(engine: Settlement, workspace: Workspace, event: DREvent) -> None:
-    programme = workspace.programme(event.programme)
-    terms = programme.terms_on(event.local_dates(programme.zoneinfo)[0])
-    salt, people = workspace.salt(), workspace.participants(event).values()
-    minutes = int((event.end - event.start).total_seconds()) // 60
-    engine.announce(
-        event,
-        EventTerms(
-            target_wh=sum(person.contracted_w for person in people) * minutes // 60,
-            rate_per_kwh=int(terms.payment.rate_per_kwh),
-            dispute_window_seconds=terms.dispute_window_minutes * 60,
-            programme_digest=programme.digest(terms),
-        ),
-        [Participant(resource_key(salt, p.meter), p.wallet, p.contracted_w) for p in people],
-    )
-
-
-def read_certificates(workspace: Workspace, event: DREvent) -> CertificateSet:
-    """The published certificates of an event.
-
-    Raises
-    ------
-    InvalidEventError
-        It was not certified yet.
-    """
-    path = workspace.certificates(event.id)
-    if not path.exists():
-        raise InvalidEventError(event.id, f"not certified yet: run `negawatt certify {event.id}` first")
-    return parse_published(path.read_bytes())
-
-
-def verify_event(
-    workspace: Workspace, chain: Chain, event_id: str, published: Path | None = None, contract: str | None = None
-) -> list[Check]:
-    """Recompute an event from its published certificates and the chain.
-
-    Parameters
-    ----------
-    published : Path, optional
-        Default: the workspace's.
-    contract : str, optional
-        Address of the DemandResponse contract; default: as the workspace's address book has it.
-
-    Raises
-    ------
-    InvalidEventError
-        There are no published certificates.
-    """
-    path = published or workspace.certificates(event_id)
-    if not path.exists():
-        raise InvalidEventError(event_id, f"there are no published certificates at {path}")
-    contracts = attach_at(chain, contract) if contract else attach(chain, workspace.address_book)
-    return verify(path.read_bytes(), contracts, event_id)
 
 
 def report(

@@ -25,9 +25,20 @@ class Settings:
     spark : str
         Spark master, e.g. ``local[*]`` or ``spark://host:7077``.
     chain : str
-        ``anvil://`` for a node of our own, or the JSON-RPC address of another.
+        ``anvil://`` for a node of our own, or the JSON-RPC addresses of another chain's nodes, separated by commas.
     keystore, password_file : str
         The operator's encrypted key file and the file that holds its password; for chains other than anvil.
+    remote_signer, operator : str
+        Address of a signer that keeps the operator's key to itself, and the account that it signs for.
+    outbox : str
+        Where transactions are written before they are sent: a file, or ``postgresql://…``; empty for a file in the
+        workspace.
+    stuck_seconds : int
+        A transaction that was next in line for so long is sent again at a higher price. [s]
+    max_gas : int
+        Gas of a transaction at most.
+    max_fee_gwei : int
+        Price of a unit of gas at most. [gwei]
     confirmations : int
         Blocks on top of the last payment before it counts as settled.
     buckets : int
@@ -39,6 +50,12 @@ class Settings:
     chain: str = "anvil://"
     keystore: str = ""
     password_file: str = ""
+    remote_signer: str = ""
+    operator: str = ""
+    outbox: str = ""
+    stuck_seconds: int = 60
+    max_gas: int = 15_000_000
+    max_fee_gwei: int = 500
     confirmations: int = 12
     buckets: int = 16
 

@@ -43,8 +43,11 @@ class Workspace:
         self.speed = folder / "speed.duckdb"
         self.chain_state = folder / "chain" / "anvil.json"
         self.address_book = folder / "chain" / "addresses.json"
+        self.consents = folder / "consents"
+        self.outbox = folder / "outbox.sqlite"
         self.spool = folder / "spool"
         self.spark_log = folder / "spark.log"
+        self.stack = folder / "stack"
 
     def certificates(self, event_id: str, *, provisional: bool = False) -> Path:
         """The published certificates of an event."""
@@ -95,6 +98,16 @@ class Workspace:
                 )
             write_resources(path, resources.values())
         return read_resources(path)
+
+    def set_participants(self, event: DREvent, taking_part: Iterable[Resource], traded_wh: Mapping[str, int]) -> None:
+        """Keep who takes part in an event by the chain, and by how much trades moved their obligations. [Wh]"""
+        write_json(self.folder / "participants" / f"{event.id}.trades.json", traded_wh)
+        write_resources(self.folder / "participants" / f"{event.id}.csv", taking_part)
+
+    def traded(self, event: DREvent) -> dict[str, int]:
+        """By how much trades before an event moved obligations, by meter; none before the chain was asked. [Wh]"""
+        path = self.folder / "participants" / f"{event.id}.trades.json"
+        return json.loads(path.read_text()) if path.exists() else {}
 
     def add_resources(self, new: Iterable[Resource]) -> None:
         """Add resources, or replace those of the same meter."""

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import gzip
 import json
+import secrets
 import shutil
 import signal
 import socket
@@ -25,6 +26,9 @@ from web3 import Web3
 
 import contracts
 from domain.errors import ChainError
+
+BASE_FEE_WEI = 10**9
+"""Of a new chain's first block, to a thousandth. [wei a unit of gas]"""
 
 _READY_SECONDS = 15.0
 _STOP_SECONDS = 15.0
@@ -46,6 +50,7 @@ def anvil(
     clock: datetime | None = None,
     block_seconds: int | None = 1,
     gas_limit: int = 30_000_000,
+    hardfork: str | None = None,
 ) -> Iterator[AnvilNode]:
     """Run anvil until the block ends.
 
@@ -59,6 +64,8 @@ def anvil(
         A block at least so often; transactions are mined at once as well. None: blocks for transactions only.
     gas_limit : int
         Gas of a block.
+    hardfork : str, optional
+        Rules of the chain, such as ``berlin``, which knows no base fee; default: anvil's own.
 
     Yields
     ------
@@ -72,9 +79,14 @@ def anvil(
     port = _free_port()
     command = [find_anvil(), "--host", "127.0.0.1", "--port", str(port), "--quiet", "--order", "fifo"]
     command += ["--gas-limit", str(gas_limit)]
+    if hardfork is not None:
+        command += ["--hardfork", hardfork]
     if block_seconds is not None:
         command += ["--mixed-mining", "--block-time", str(block_seconds)]
     started = int(clock.timestamp()) if clock else None
+    if state is None or not state.exists():
+        # Block 0 shows the base fee: so no two chains begin alike, and an outbox can tell them apart.
+        command += ["--base-fee", str(BASE_FEE_WEI + secrets.randbelow(BASE_FEE_WEI // 1000))]
     if state is not None:
         state.parent.mkdir(parents=True, exist_ok=True)
         command += ["--state", str(state)]

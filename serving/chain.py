@@ -1,94 +1,99 @@
-"""A chain with our contracts on it: deploying, sending, waiting, and saying in words what a contract refused."""
+"""A chain seen from the operator's account: what it shows, what is sent to it, and what came of that."""
 
 from __future__ import annotations
 
-import json
-import os
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from eth_account import Account
 from eth_typing import ChecksumAddress, HexStr
 from web3 import Web3
-from web3.contract import Contract
-from web3.contract.contract import ContractFunction
-from web3.exceptions import ContractCustomError, ContractLogicError, TimeExhausted, TransactionNotFound, Web3Exception
-from web3.middleware import ExtraDataToPOAMiddleware, SignAndSendRawMiddlewareBuilder
+from web3.contract.contract import ContractConstructor, ContractFunction
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3Exception
+from web3.middleware import ExtraDataToPOAMiddleware
+from web3.types import RPCEndpoint
 
-from contracts.artifacts import NAMES, load
 from domain.errors import ChainError
+from serving.confirmations import confirm
+from serving.nodes import Nodes
+from serving.outbox import Outbox
+from serving.outbox_rows import Lane
+from serving.records import ChainOptions, Ticket, TransactionRecord, raise_if_failed, record_of
+from serving.signers import Signer, UnlockedSigner
+from serving.transactions import Transactions, in_words
 
-RECEIPT_SECONDS = 120.0
+__all__ = ["Chain", "ChainOptions", "Ticket", "TransactionRecord"]
+
+NOBODY = Web3.to_checksum_address("0x" + 40 * "0")
 _POLL_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class TransactionRecord:
-    """A transaction that was mined: why, which, where, at what cost, and how long the receipt took. [s]"""
-
-    purpose: str
-    hash: str
-    block: int
-    gas: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Coin:
-    """How the incentive coin is called, and its decimals."""
-
-    symbol: str
-    decimals: int
 
 
 class Chain:
     """An EVM chain seen from the operator's account.
 
+    Opening it finishes first what an earlier process left unfinished in the outbox, and waits for anything else of
+    the account's that is pending: what is read afterwards is the outcome.
+
     Parameters
     ----------
-    url : str
-        JSON-RPC address of a node.
-    keystore : Path, optional
-        The operator's encrypted key file; without it the node must hold the account unlocked (anvil).
-    password_file : Path, optional
-        File whose first line opens the key file.
+    urls : str
+        JSON-RPC addresses of the chain's nodes, separated by commas.
+    signer : Signer, optional
+        Who signs for the operator; without one the node must hold an account unlocked, as anvil does.
+    outbox : Outbox, optional
+        Where transactions are written before they are sent; default: in memory, lost with this process.
     reader : bool
         Only read; no account is needed.
+    options : ChainOptions
+        Limits and patience.
+
+    Attributes
+    ----------
+    records : list of TransactionRecord
+        Transactions that this object waited for, as they were mined.
+    recovered : list of TransactionRecord
+        Transactions that an earlier process had sent and opening the chain saw mined.
+    on_record : callable
+        Called with each record as it is added, and again when a reorganisation moved it.
 
     Raises
     ------
     ChainError
-        The node doesn't answer, or there is no account to send from.
+        No node answers, there is no account to send from, or what was left unfinished can't be finished.
     """
 
     def __init__(
-        self, url: str, *, keystore: Path | None = None, password_file: Path | None = None, reader: bool = False
+        self,
+        urls: str,
+        *,
+        signer: Signer | None = None,
+        outbox: Outbox | None = None,
+        reader: bool = False,
+        options: ChainOptions | None = None,
     ) -> None:
-        self.w3 = Web3(Web3.HTTPProvider(url))
+        options = options or ChainOptions()
+        self._nodes = Nodes(urls, timeout_seconds=options.timeout_seconds, lag_seconds=options.lag_seconds)
+        self.w3 = Web3(self._nodes)
         self.w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-        self.url = url
-        if not self.w3.is_connected():
-            raise ChainError(f"no node answers at {url}: start it, or name another by --chain")
+        self.url = self._nodes.names
         self.chain_id: int = self.w3.eth.chain_id
         self.records: list[TransactionRecord] = []
+        self.recovered: list[TransactionRecord] = []
         self.on_record: Callable[[TransactionRecord], None] = lambda record: None
-        self.operator: ChecksumAddress = Web3.to_checksum_address("0x" + 40 * "0")
+        self.operator: ChecksumAddress = NOBODY
+        self._engine: Transactions | None = None
         if reader:
             return
-        if keystore is not None:
-            account = _open_keystore(keystore, password_file)
-            self.w3.middleware_onion.inject(SignAndSendRawMiddlewareBuilder.build(account), layer=0)
-            self.operator = account.address
-        else:
-            held = self.w3.eth.accounts
-            if not held:
-                raise ChainError(f"the node at {url} holds no account: name the operator's key file by --keystore")
-            self.operator = held[0]
+        signer = signer or self._unlocked()
+        self.operator = signer.address
+        lane = Lane(self.chain_id, self._genesis(), self.operator)
+        self._engine = Transactions(self.w3, self._nodes, lane, signer, outbox or Outbox(), options)
+        self.recovered = [record_of(row) for row in self._engine.recover() if row.block is not None and not row.error]
         self._settle_pending()
+
+    # --- reading ----------------------------------------------------------------------------------------------
 
     def now(self) -> datetime:
         """Time of the latest block."""
@@ -101,49 +106,10 @@ class Chain:
         except TransactionNotFound:
             return False
 
-    def _settle_pending(self) -> None:
-        """Wait until nothing that this account sent earlier is pending, so that what we read is the outcome.
-
-        Raises
-        ------
-        ChainError
-            Something stays pending.
-        """
-
-        def idle() -> bool:
-            count = self.w3.eth.get_transaction_count
-            return count(self.operator, "pending") == count(self.operator, "latest")
-
-        if not wait_for(idle, RECEIPT_SECONDS):
-            raise ChainError(f"transactions of {self.operator} stay pending at {self.url}")
-
-    def send(self, purpose: str, call: ContractFunction | Any) -> TransactionRecord:
-        """Send a contract call and wait for its receipt.
-
-        Raises
-        ------
-        ChainError
-            Refused, reverted or not mined; the sentence names the purpose and the contract's reason.
-        """
-        began = time.perf_counter()
-        try:
-            sent = call.transact({"from": self.operator})
-            receipt = self.w3.eth.wait_for_transaction_receipt(sent, RECEIPT_SECONDS, _POLL_SECONDS)
-        except (ContractLogicError, ContractCustomError) as refused:
-            raise ChainError(f"{purpose}: {explain(refused)}") from refused
-        except TimeExhausted as late:
-            raise ChainError(f"{purpose}: no receipt within {RECEIPT_SECONDS:g} s") from late
-        except (Web3Exception, OSError, ValueError) as failed:
-            raise ChainError(f"{purpose}: {failed}") from failed
-        if receipt["status"] != 1:
-            raise ChainError(f"{purpose}: transaction {sent.to_0x_hex()} was mined and reverted")
-        seconds = time.perf_counter() - began
-        record = TransactionRecord(
-            purpose, sent.to_0x_hex(), receipt["blockNumber"], receipt["gasUsed"], round(seconds, 4)
-        )
-        self.records.append(record)
-        self.on_record(record)
-        return record
+    @property
+    def simulated(self) -> bool:
+        """Whether this is anvil, whose clock we may move."""
+        return self.w3.client_version.lower().startswith("anvil")
 
     def wait_until(self, instant: datetime) -> None:
         """Wait until the chain's time has come to ``instant``; anvil's clock is moved there.
@@ -157,162 +123,158 @@ class Chain:
             return
         if self.simulated:
             stamp = int(instant.timestamp())
-            self.w3.provider.make_request("evm_setNextBlockTimestamp", [stamp])  # type: ignore[arg-type]
-            self.w3.provider.make_request("anvil_mine", ["0x1"])  # type: ignore[arg-type]
+            self.w3.provider.make_request(RPCEndpoint("evm_setNextBlockTimestamp"), [stamp])
+            self.w3.provider.make_request(RPCEndpoint("anvil_mine"), ["0x1"])
         if self.now() < instant:
             raise ChainError(f"the chain's clock is {self.now().isoformat()}; this waits for {instant.isoformat()}")
 
-    @property
-    def simulated(self) -> bool:
-        """Whether this is anvil, whose clock we may move."""
-        return self.w3.client_version.lower().startswith("anvil")
+    # --- sending ----------------------------------------------------------------------------------------------
 
-    def wait_for_confirmations(self, block: int, confirmations: int, progress: Callable[[int], None]) -> float:
-        """Wait until ``confirmations`` blocks stand on top of ``block``; returns the seconds it took.
+    def submit(
+        self,
+        purpose: str,
+        call: ContractFunction | ContractConstructor,
+        *,
+        key: str | None = None,
+        gas: int | None = None,
+        value: int = 0,
+    ) -> Ticket:
+        """Write a contract call to the outbox and broadcast it, without waiting for its receipt.
+
+        Parameters
+        ----------
+        purpose : str
+            For people.
+        key : str, optional
+            Names the transaction on this chain for good: submitting it again gives the same ticket, and nothing is
+            sent, unless it was refused, reverted, or lost its nonce. Default: one of its own for each call.
+        gas : int, optional
+            Gas limit. Default: the node's estimate and a quarter; it fails when the call would, so a call that
+            relies on earlier ones which are not mined yet needs its gas given.
+        value : int
+            Ether to send along. [wei]
 
         Raises
         ------
         ChainError
-            The chain makes no blocks.
+            Refused; the sentence names the purpose and the contract's reason. Or the key stands for another call.
         """
-        began = time.perf_counter()
-        seen, last_change = -1, time.monotonic()
-        while (depth := self.w3.eth.block_number - block) < confirmations:
-            if depth != seen:
-                seen, last_change = depth, time.monotonic()
-                progress(max(depth, 0))
-            if time.monotonic() - last_change > RECEIPT_SECONDS:
-                raise ChainError(f"{depth} of {confirmations} confirmations, and no block for {RECEIPT_SECONDS:g} s")
-            time.sleep(0.05)
-        progress(confirmations)
-        return time.perf_counter() - began
+        to, data = _content(call)
+        with _translated(purpose):
+            return self._sender().submit(purpose, to, data, key=key, gas=gas, value=value)
 
+    def wait(
+        self, tickets: Sequence[Ticket], progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> list[TransactionRecord]:
+        """Wait until transactions are mined; returns their records in order.
 
-@dataclass(frozen=True)
-class Contracts:
-    """Our contracts on a chain."""
+        Parameters
+        ----------
+        progress : callable
+            Called with the transactions mined and all, as they are mined.
 
-    registry: Contract
-    coin: Contract
-    events: Contract
+        Raises
+        ------
+        ChainError
+            One was reverted (the sentence has the contract's reason) or refused, or nothing was mined for too long.
+        NonceLostError
+            One can never be mined, for its nonce was used by another: plan anew.
+        """
+        with _translated("waiting"):
+            rows = self._sender().wait(tickets, progress)
+        known = {record.hash for record in self.records}
+        for ticket, row in zip(tickets, rows, strict=True):
+            if row.block is not None and not row.error and not ticket.was_mined and row.hash not in known:
+                self.records.append(record_of(row))
+                self.on_record(self.records[-1])
+        raise_if_failed(rows)
+        return [record_of(row) for row in rows]
 
-    def addresses(self) -> dict[str, str]:
-        """Address of each contract by its name."""
-        return {
-            "ResourceRegistry": self.registry.address,
-            "IncentiveCoin": self.coin.address,
-            "DemandResponse": self.events.address,
-        }
+    def send(
+        self,
+        purpose: str,
+        call: ContractFunction | ContractConstructor,
+        *,
+        key: str | None = None,
+        gas: int | None = None,
+        value: int = 0,
+    ) -> TransactionRecord:
+        """Submit a contract call and wait for its receipt; parameters and errors are those of `submit` and `wait`."""
+        return self.wait([self.submit(purpose, call, key=key, gas=gas, value=value)])[0]
 
+    def confirm(
+        self,
+        records: Sequence[TransactionRecord],
+        depth: int,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> list[TransactionRecord]:
+        """Wait until ``depth`` blocks stand on the highest of the records' blocks and every one is in its block yet.
 
-def deploy(chain: Chain, book: Path, coin: Coin) -> Contracts:
-    """Find our contracts on the chain, or deploy them, and see that every role is granted.
+        A transaction that a reorganisation took out of the chain is sent again, and one that it moved counts from its
+        new block.
 
-    Each step is looked up before it is taken, so a run that was cut short is finished by the next.
+        Parameters
+        ----------
+        depth : int
+            [blocks]
+        progress : callable
+            Called with the blocks on top as they come.
 
-    Parameters
-    ----------
-    chain : Chain
-    book : Path
-        Address book, a JSON file by chain id; written after each deployment.
-    coin : Coin
-        Symbol and decimals of a new coin.
-    """
-    known = _read_book(book, chain)
-    operator = chain.operator
+        Returns
+        -------
+        list of TransactionRecord
+            As they are on the chain now.
 
-    def at(name: str, *arguments: Any) -> Contract:
-        artifact = load(name)
-        address = known.get(name)
-        if address is None or not chain.w3.eth.get_code(Web3.to_checksum_address(address)):
-            factory = chain.w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
-            record = chain.send(f"deploy {name}", factory.constructor(*arguments))
-            address = chain.w3.eth.get_transaction_receipt(record.hash)["contractAddress"]  # type: ignore[arg-type]
-            known[name] = str(address)
-            _write_book(book, chain, known)
-        return chain.w3.eth.contract(address=Web3.to_checksum_address(str(address)), abi=artifact.abi)
+        Raises
+        ------
+        ChainError
+            The chain makes no blocks, or a transaction that was sent again failed.
+        """
+        with _translated("confirming"):
+            confirmed = confirm(self._sender(), self.w3, records, depth, progress)
+        for old, new in zip(records, confirmed, strict=True):
+            if new != old:
+                self.records = [new if record == old else record for record in self.records]
+                self.on_record(new)
+        return confirmed
 
-    registry = at("ResourceRegistry", operator)
-    money = at("IncentiveCoin", "Demand Response Coin", coin.symbol, coin.decimals, operator)
-    events = at("DemandResponse", registry.address, money.address, operator)
-    held = Coin(money.functions.symbol().call(), money.functions.decimals().call())
-    if held != coin:
-        raise ChainError(
-            f"the contracts in {book} pay in {held.symbol} with {held.decimals} decimals, the programme in "
-            f"{coin.symbol} with {coin.decimals}: settle programmes of another currency in a workspace of their own"
-        )
-    for contract, role, holder in (
-        (registry, "REGISTRAR_ROLE", operator),
-        (money, "MINTER_ROLE", events.address),
-        (events, "OPERATOR_ROLE", operator),
-        (events, "CERTIFIER_ROLE", operator),
-        (events, "PAUSER_ROLE", operator),
-    ):
-        key = contract.functions[role]().call()
-        if not contract.functions.hasRole(key, holder).call():
-            chain.send(f"grant {role}", contract.functions.grantRole(key, holder))
-    return Contracts(registry, money, events)
+    def recover(self) -> list[TransactionRecord]:
+        """Finish what any process left unfinished in the outbox; returns what was mined of it."""
+        with _translated("recovering"):
+            rows = self._sender().recover()
+        return [record_of(row) for row in rows if row.block is not None and not row.error]
 
+    # --- opening ----------------------------------------------------------------------------------------------
 
-def attach(chain: Chain, book: Path) -> Contracts:
-    """Our contracts as the address book has them.
+    def _sender(self) -> Transactions:
+        if self._engine is None:
+            raise ChainError(f"{self.url} was opened for reading only")
+        return self._engine
 
-    Raises
-    ------
-    ChainError
-        The book has none for this chain.
-    """
-    known = _read_book(book, chain)
-    missing = [name for name in NAMES if name not in known]
-    if missing:
-        raise ChainError(f"{book} has no address of {', '.join(missing)} on chain {chain.chain_id}: settle first")
+    def _unlocked(self) -> UnlockedSigner:
+        held = self.w3.eth.accounts
+        if not held:
+            raise ChainError(f"the node at {self.url} holds no account: name the operator's key file by --keystore")
+        return UnlockedSigner(lambda method, params: self._nodes.make_request(RPCEndpoint(method), params), held[0])
 
-    def at(name: str) -> Contract:
-        return chain.w3.eth.contract(address=Web3.to_checksum_address(known[name]), abi=load(name).abi)
+    def _genesis(self) -> str:
+        """Hash of block 0, as block 1 has it: a kept anvil makes a new block 0 at each start."""
+        try:
+            return self.w3.eth.get_block(1)["parentHash"].to_0x_hex()
+        except BlockNotFound:
+            return self.w3.eth.get_block(0)["hash"].to_0x_hex()
 
-    return Contracts(at("ResourceRegistry"), at("IncentiveCoin"), at("DemandResponse"))
+    def _settle_pending(self) -> None:
+        """Wait until nothing of the account is pending that is not in the outbox."""
+        engine = self._sender()
 
+        def idle() -> bool:
+            latest, pending = (self.w3.eth.get_transaction_count(self.operator, at) for at in ("latest", "pending"))
+            ours = {row.nonce for row in engine.outbox.unfinished(engine.lane)}
+            return set(range(latest, pending)) <= ours
 
-def attach_at(chain: Chain, address: str) -> Contracts:
-    """Our contracts, found from the address of DemandResponse: it names the other two.
-
-    Raises
-    ------
-    ChainError
-        There is no such contract at that address.
-    """
-    try:
-        where = Web3.to_checksum_address(address)
-        events = chain.w3.eth.contract(address=where, abi=load("DemandResponse").abi)
-        registry, coin = events.functions.registry().call(), events.functions.coin().call()
-    except (Web3Exception, ValueError) as failed:
-        raise ChainError(f"there is no DemandResponse contract at {address} on {chain.url}: {failed}") from failed
-    return Contracts(
-        chain.w3.eth.contract(address=registry, abi=load("ResourceRegistry").abi),
-        chain.w3.eth.contract(address=coin, abi=load("IncentiveCoin").abi),
-        events,
-    )
-
-
-def explain(refused: Exception) -> str:
-    """Say a contract's refusal in words: the named error with its values.
-
-    >>> explain(ValueError("boom"))
-    'boom'
-    """
-    data = getattr(refused, "data", None)
-    if isinstance(data, str) and len(data) >= 10:
-        for name in NAMES:
-            for entry in load(name).abi:
-                if entry["type"] != "error":
-                    continue
-                types = [item["type"] for item in entry["inputs"]]
-                selector = Web3.keccak(text=f"{entry['name']}({','.join(types)})")[:4].hex()
-                if data[2:10] == selector:
-                    values = Web3().codec.decode(types, bytes.fromhex(data[10:]))
-                    named = zip((item["name"] for item in entry["inputs"]), values, strict=True)
-                    return f"{name} refused: {entry['name']}({', '.join(f'{k}={_show(v)}' for k, v in named)})"
-    return str(refused)
+        if not wait_for(idle, engine.options.receipt_seconds):
+            raise ChainError(f"transactions of {self.operator} stay pending at {self.url}")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
@@ -325,33 +287,18 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _show(value: object) -> str:
-    return "0x" + value.hex() if isinstance(value, bytes) else str(value)
+def _content(call: ContractFunction | ContractConstructor) -> tuple[str | None, bytes]:
+    """Target and calldata of a call; no target for a constructor."""
+    given = {"gas": 0, "maxFeePerGas": 0, "maxPriorityFeePerGas": 0, "chainId": 1, "nonce": 0}
+    built: Any = call.build_transaction(given)  # type: ignore[arg-type]
+    to = built["to"]
+    return (Web3.to_checksum_address(to) if to else None), bytes(Web3.to_bytes(hexstr=built["data"]))
 
 
-def _open_keystore(keystore: Path, password_file: Path | None) -> Any:
-    if password_file is None:
-        raise ChainError(f"{keystore} is encrypted: name the file with its password by --password-file")
-    if os.name == "posix" and password_file.stat().st_mode & 0o077:
-        raise ChainError(f"{password_file} can be read by others: chmod 600 it")
+@contextlib.contextmanager
+def _translated(purpose: str) -> Iterator[None]:
+    """Turn web3's errors into ours."""
     try:
-        password = password_file.read_text().splitlines()[0]
-        return Account.from_key(Account.decrypt(json.loads(keystore.read_text()), password))
-    except (OSError, ValueError, IndexError) as failed:
-        raise ChainError(f"{keystore} can't be opened with the password in {password_file}: {failed}") from failed
-
-
-def _read_book(book: Path, chain: Chain) -> dict[str, str]:
-    if not book.exists():
-        return {}
-    entries: dict[str, str] = json.loads(book.read_text()).get(str(chain.chain_id), {})
-    return entries
-
-
-def _write_book(book: Path, chain: Chain, entries: dict[str, str]) -> None:
-    book.parent.mkdir(parents=True, exist_ok=True)
-    whole = json.loads(book.read_text()) if book.exists() else {}
-    whole[str(chain.chain_id)] = entries
-    draft = book.with_suffix(".tmp")
-    draft.write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
-    draft.replace(book)
+        yield
+    except (Web3Exception, OSError) as failed:
+        raise ChainError(f"{purpose}: {in_words(failed)}") from failed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -15,10 +16,10 @@ from typing import Any
 
 from domain.errors import VerificationError
 from domain.merkle import Leaf, event_key, pair_hash
-from serving.chain import Contracts
+from serving.deployment import Contracts
 
-_CALL_ROWS = 1000
-"""Resources asked for in one call."""
+_CERTIFIED = 4
+"""The contract's states from here on have a root: certified, final, paid, closed; 8 is cancelled."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def _arithmetic(header: dict[str, Any], certificates: list[dict[str, Any]]) -> l
         _each("baseline less usage is the reduction", wrong_sums, len(certificates)),
         _each("nothing is paid without a certificate", unfounded, len(certificates)),
         _each("payments follow from reductions and the programme's rates", wrong_pay, len(certificates)),
+        _equal("traded obligations add up to zero", sum(c["traded_wh"] for c in certificates), 0, "Wh"),
         Check(
             "each resource has one certificate", len(resources) == len(certificates), f"{len(resources):,} resources"
         ),
@@ -106,7 +108,7 @@ def _payments(header: dict[str, Any], certificates: list[dict[str, Any]]) -> lis
     hours = Fraction(header["event"]["minutes"], 60)
     exact = []
     for c in certificates:
-        obligation = c["contracted_w"] * hours
+        obligation = c["contracted_w"] * hours + c["traded_wh"]
         reduced = Fraction(max(c["total_reduction_wh"], 0))
         paid_wh = min(reduced, obligation * rule["paid_share_max_pct"] / 100)
         short_wh = max(obligation * (100 - rule["shortfall_tolerance_pct"]) / 100 - reduced, 0)
@@ -128,33 +130,127 @@ def _on_chain(
 ) -> list[Check]:
     """What the file says must be what the chain holds and did."""
     key = event_key(header["event"]["id"])
+    log = contracts.events.events
+    issued = contracts.logs(log.EventIssued, eventId=key)
+    certified = contracts.logs(log.EventCertified, eventId=key)
     view = contracts.events.functions.eventOf(key).call()
-    start, end, programme_hash, root, published_hash = view[0], view[1], view[5], view[6], view[7]
-    count, reduction, payment, paid = view[9], view[11], view[12], view[13]
+    state, commitment = view[7], view[13]
+    if not issued or not certified or state < _CERTIFIED:
+        return [Check("certified on chain", False, f"the chain has this event in state {state}")]
+    terms, said = issued[-1]["args"]["terms"], certified[-1]["args"]
     leaves = [_leaf(key, n, line, c) for n, (line, c) in enumerate(zip(lines, certificates, strict=True))]
     facts = json.dumps(header["programme"], sort_keys=True, separators=(",", ":")).encode()
-    made = _payments_made(contracts, key)
-    expected = {(n, leaf.resource, leaf.wallet, leaf.payment) for n, leaf in enumerate(leaves)}
-    strangers = _strangers(contracts, leaves, certificates)
+    root = _root([leaf.hash() for leaf in leaves])
+    payment = sum(leaf.payment for leaf in leaves)
     return [
-        _equal("event start", start, _seconds(header["event"]["start"]), "s"),
-        _equal("event end", end, _seconds(header["event"]["end"]), "s"),
-        _equal("hash of the published file", published_hash.hex(), hashlib.sha256(published).hexdigest()),
-        _equal("hash of the programme's rules", programme_hash.hex(), hashlib.sha256(facts).hexdigest()),
+        _equal("event start", terms["start"], _seconds(header["event"]["start"]), "s"),
+        _equal("event end", terms["end"], _seconds(header["event"]["end"]), "s"),
+        _equal("hash of the published file", said["publishedHash"].hex(), hashlib.sha256(published).hexdigest()),
+        _equal("hash of the programme's rules", terms["programmeHash"].hex(), hashlib.sha256(facts).hexdigest()),
         _each("index in place", [n for n, c in enumerate(certificates) if c["index"] != n], len(certificates)),
-        _equal("Merkle root of the certificates", root.hex(), _root([leaf.hash() for leaf in leaves]).hex()),
-        _equal("number of certificates on chain", count, len(leaves)),
-        _equal("total reduction on chain", reduction, sum(leaf.reduction_wh for leaf in leaves), "Wh"),
-        _equal("total payment on chain", payment, sum(leaf.payment for leaf in leaves), "minor units"),
+        _equal("Merkle root of the certificates", commitment.hex(), root.hex()),
+        _equal("number of certificates on chain", said["count"], len(leaves)),
+        _equal("total reduction on chain", said["totalReductionWh"], sum(leaf.reduction_wh for leaf in leaves), "Wh"),
+        _equal("total payment on chain", said["totalPayment"], payment, "minor units"),
+        *_people(contracts, key, leaves, certificates, certified[-1]["blockNumber"]),
+        *_paid(contracts, key, leaves, header["programme"]["terms"]["delivery"], state, view[11]),
+    ]
+
+
+def _people(
+    contracts: Contracts, key: bytes, leaves: list[Leaf], certificates: list[dict[str, Any]], block: int
+) -> list[Check]:
+    """Those who are certified must be those who took part, registered as their certificates say."""
+    held: dict[bytes, tuple[str, int]] = {}
+    registered = contracts.registry.events.ResourceRegistered
+    handed_over = contracts.registry.events.ResourceTransferred
+    changes = [
+        log for log in (*contracts.logs(registered), *contracts.logs(handed_over)) if log["blockNumber"] <= block
+    ]
+    for log in sorted(changes, key=lambda log: (log["blockNumber"], log["logIndex"])):
+        told, resource = log["args"], bytes(log["args"]["resource"])
+        if log["event"] == "ResourceRegistered":
+            held[resource] = (told["owner"].lower(), told["contractedW"])
+        else:
+            held[resource] = (told["to"].lower(), held[resource][1])
+    strangers = [
+        leaf.index
+        for leaf, c in zip(leaves, certificates, strict=True)
+        if held.get(leaf.resource) != ("0x" + leaf.wallet.hex(), c["contracted_w"])
+    ]
+    chosen: dict[bytes, bool] = {}
+    choices = (contracts.events.events.OptedIn, contracts.events.events.OptedOut)
+    for log in _in_order(*(contracts.logs(kind, eventId=key) for kind in choices)):
+        chosen[bytes(log["args"]["resource"])] = log["event"] == "OptedIn"
+    absent = [leaf.index for leaf in leaves if not chosen.get(leaf.resource)]
+    return [
         _each("resource registered to the wallet that is paid", strangers, len(leaves)),
+        _each("resource takes part in the event", absent, len(leaves)),
+        _traded(contracts, key, leaves, certificates),
+    ]
+
+
+def _in_order(*logs: Sequence[Any]) -> list[Any]:
+    """Logs of several kinds in the order in which they were made."""
+    return sorted((log for some in logs for log in some), key=lambda log: (log["blockNumber"], log["logIndex"]))
+
+
+def _traded(contracts: Contracts, key: bytes, leaves: list[Leaf], certificates: list[dict[str, Any]]) -> Check:
+    """Traded obligations must be those of the exchange."""
+    name, claimed = "traded obligations are those of the exchange", {}
+    for leaf, c in zip(leaves, certificates, strict=True):
+        claimed[leaf.resource] = c["traded_wh"]
+    if contracts.exchange is None:
+        none = not any(claimed.values())
+        return Check(name, none, "none traded" if none else "name the exchange's address to have them compared")
+    trades = contracts.logs(contracts.exchange.events.CoverTraded, eventId=key)
+    void = {log["args"]["tradeId"] for log in contracts.logs(contracts.exchange.events.TradeVoided)}
+    moved: dict[bytes, int] = {}
+    for told in (log["args"] for log in trades if log["args"]["tradeId"] not in void):
+        for side, sign in (("from", 1), ("to", -1)):
+            moved[bytes(told[side])] = moved.get(bytes(told[side]), 0) + sign * told["wh"]
+    wrong = [leaf.index for leaf in leaves if claimed[leaf.resource] != moved.get(leaf.resource, 0)]
+    return _each(name, wrong, len(leaves))
+
+
+def _paid(
+    contracts: Contracts, key: bytes, leaves: list[Leaf], delivery: str, state: int, unpaid: int
+) -> list[Check]:
+    """Every payment is made at most once; what is not made yet waits on the chain, or was returned in time."""
+    log = contracts.events.events
+    transfers, credits = (
+        contracts.logs(log.PaymentMade, eventId=key),
+        contracts.logs(log.PaymentsCredited, eventId=key),
+    )
+    made: list[tuple[int, bytes, int]] = [
+        (a["index"], bytes.fromhex(a["wallet"][2:]), a["payment"]) for a in (entry["args"] for entry in transfers)
+    ]
+    wrong_sums = []
+    for a in (entry["args"] for entry in credits):
+        first = (a["chunk"] << a["level"]) // 256 * 256
+        indices = [first + n for n in range(256) if a["leaves"] >> n & 1]
+        credited = [(n, leaves[n].wallet, leaves[n].payment) for n in indices if n < len(leaves)]
+        made += [row for row in credited if row[2]]
+        if len(credited) != len(indices) or sum(row[2] for row in credited) != a["sum"]:
+            wrong_sums.append(a["chunk"])
+    due = {(leaf.index, leaf.wallet, leaf.payment) for leaf in leaves if leaf.payment}
+    returned = sum(entry["args"]["amount"] for entry in contracts.logs(log.UnclaimedReturned, eventId=key))
+    paid, total = sum(row[2] for row in made), sum(leaf.payment for leaf in leaves)
+    complete = set(made) == due or delivery == "claim" or bool(returned)
+    paying = {entry["transactionHash"] for entry in transfers}
+    moved = contracts.logs(contracts.coin.events.Transfer, **{"from": contracts.events.address})
+    left = sum(entry["args"]["value"] for entry in moved if entry["transactionHash"] in paying)
+    waiting = "" if set(made) == due else f", {total - paid - returned:,} minor units wait to be claimed"
+    return [
         Check(
             "each payment made once, to the right wallet, in the right amount",
-            len(made) == len(set(made)) and set(made) == expected,
-            f"{len(set(made) & expected):,} of {len(expected):,} made, {len(made) - len(set(made)):,} twice, "
-            f"{len(set(made) - expected):,} unexpected",
+            len(made) == len(set(made)) and set(made) <= due and complete,
+            f"{len(set(made) & due):,} of {len(due):,} made, {len(made) - len(set(made)):,} twice, "
+            f"{len(set(made) - due):,} unexpected{waiting}",
         ),
-        _equal("sum paid on chain", paid, sum(leaf.payment for leaf in leaves), "minor units"),
-        _equal("coins moved to wallets", _coins_moved(contracts, key), paid, "minor units"),
+        _equal("paid, returned and unpaid make the total", paid + returned + unpaid, total, "minor units"),
+        _equal("coins moved to wallets", left, sum(entry["args"]["payment"] for entry in transfers), "minor units"),
+        _each("credits are the sums of their payments", wrong_sums, len(credits)),
     ]
 
 
@@ -175,38 +271,6 @@ def _root(hashes: list[bytes]) -> bytes:
         pairs = [hashes[n : n + 2] for n in range(0, len(hashes), 2)]
         hashes = [pair_hash(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
     return hashes[0] if hashes else b""
-
-
-def _payments_made(contracts: Contracts, key: bytes) -> list[tuple[int, bytes, bytes, int]]:
-    """Every payment event of the event: index, resource, wallet, amount."""
-    logs = contracts.events.events.PaymentMade().get_logs(from_block=0, argument_filters={"eventId": key})
-    return [
-        (a["index"], bytes(a["resource"]), bytes.fromhex(a["wallet"][2:]), a["payment"])
-        for a in (log["args"] for log in logs)
-    ]
-
-
-def _coins_moved(contracts: Contracts, key: bytes) -> int:
-    """Coins that the coin's own ledger moved out of escrow in the transactions that paid this event."""
-    paying = contracts.events.events.PaymentMade().get_logs(from_block=0, argument_filters={"eventId": key})
-    hashes = {log["transactionHash"] for log in paying}
-    moved = contracts.coin.events.Transfer().get_logs(
-        from_block=0, argument_filters={"from": contracts.events.address}
-    )
-    return sum(log["args"]["value"] for log in moved if log["transactionHash"] in hashes)
-
-
-def _strangers(contracts: Contracts, leaves: list[Leaf], certificates: list[dict[str, Any]]) -> list[int]:
-    """Indices of certificates whose wallet or contracted capacity is not the registered one."""
-    wrong = []
-    for first in range(0, len(leaves), _CALL_ROWS):
-        some = leaves[first : first + _CALL_ROWS]
-        held = contracts.registry.functions.resourcesOf([leaf.resource for leaf in some]).call()
-        for leaf, (owner, contracted_w, _) in zip(some, held, strict=True):
-            c = certificates[leaf.index]
-            if bytes.fromhex(owner[2:]) != leaf.wallet or contracted_w != c["contracted_w"]:
-                wrong.append(leaf.index)
-    return wrong
 
 
 def _seconds(text: str) -> int:

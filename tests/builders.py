@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from eth_account import Account
+from eth_hash.auto import keccak
 
 from domain.certificates import CertificateSet, Resource, issue_certificates
 from domain.certification import LoadBlock, certify
@@ -31,8 +34,13 @@ def a_plan(event: DREvent | None = None, interval_minutes: int = 30) -> EventPla
     return make_plan(event or an_event(), a_programme(), interval_minutes)
 
 
+def a_key(number: int) -> bytes:
+    return keccak(f"throw-away key {number}".encode())
+
+
+@cache
 def a_wallet(number: int) -> str:
-    return f"0x{number + 1:040x}"
+    return str(Account.from_key(a_key(number)).address).lower()
 
 
 def some_resources(n: int) -> dict[str, Resource]:

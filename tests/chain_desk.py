@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from builders import a_programme, an_event, some_certificates
+from builders import a_key, a_programme, a_wallet, an_event, some_certificates
 
 from domain.certificates import CertificateSet
 from domain.events import DREvent
+from domain.programmes import Delivery, Funding
 from serving.anvil import anvil
-from serving.chain import Chain, Coin, Contracts, deploy
-from serving.settlement import EventTerms, Participant, Settlement
+from serving.chain import Chain
+from serving.consents import Consent, consent_message, signed_consent
+from serving.deployment import Coin, Contracts, deploy
+from serving.settlement import ConsentSource, EventTerms, Participant, Settlement
 
 COIN = Coin("DRC", 2)
+FOREVER = 2**40
 
 
 @dataclass
@@ -41,17 +45,42 @@ class Desk:
     def terms(self) -> EventTerms:
         programme = a_programme()
         terms = programme.terms_on(self.event.start.date())
-        return EventTerms(1000, int(terms.payment.rate_per_kwh), 0, programme.digest(terms))
+        return EventTerms(
+            1000, int(terms.payment.rate_per_kwh), 0, 30 * 86_400, Funding.MINT, programme.digest(terms)
+        )
 
-    def settle(self, chain: Chain) -> Contracts:
+    def announce(self, engine: Settlement, contracts: Contracts, terms: EventTerms | None = None) -> None:
+        engine.announce(self.event, terms or self.terms(), self.participants(), consents(contracts))
+
+    def settle(self, chain: Chain, delivery: Delivery = Delivery.TRANSFER) -> Contracts:
         contracts = deploy(chain, self.book, COIN)
         engine = Settlement(chain, contracts)
-        engine.announce(self.event, self.terms(), self.participants())
+        self.announce(engine, contracts)
         chain.wait_until(self.event.end)
-        engine.certify(self.certificates)
-        engine.pay(self.certificates)
+        engine.settle(self.certificates, delivery)
         engine.close(self.event.id)
         return contracts
+
+
+def consents(contracts: Contracts, *, standing: bool = True) -> ConsentSource:
+    """The owners of the builders' wallets agree to whatever they are asked."""
+    keys = {a_wallet(number): a_key(number) for number in range(400)}
+    chain_id = contracts.registry.w3.eth.chain_id
+
+    def agree(asked: Participant, nonce: int) -> Consent | None:
+        message = consent_message(
+            contracts.registry.address,
+            chain_id,
+            asked.resource,
+            asked.wallet,
+            asked.contracted_w,
+            standing=standing,
+            nonce=nonce,
+            deadline=FOREVER,
+        )
+        return signed_consent(message, message.sign(keys[asked.wallet])) if asked.wallet in keys else None
+
+    return agree
 
 
 @contextmanager

@@ -17,3 +17,12 @@ def spark(tmp_path_factory):
     session = open_session("local[2]", log=tmp_path_factory.mktemp("spark") / "spark.log")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def geth_network(tmp_path_factory):
+    """A private network of two geth nodes, a block a second; who takes a node down brings it up again."""
+    from geth_desk import a_network
+
+    with a_network(tmp_path_factory.mktemp("geth") / "chain") as network:
+        yield network

@@ -50,6 +50,7 @@ def test_the_job_command_by_command(tmp_path):
     assert settled["transactions"][: len(announced["transactions"])] == announced["transactions"]
     assert [t["purpose"] for t in settled["transactions"][len(announced["transactions"]) :]] == [
         "certify 12 resources",
+        f"finalise event {event}",
         "pay 12 resources",
         f"close event {event}",
     ]

@@ -68,7 +68,7 @@ def a_settlement(certificates: CertificateSet, **changes: Any) -> dict[str, Any]
         "chain_id": 31337,
         "contracts": {"events": "0x" + "e1" * 20, "coin": "0x" + "c0" * 20},
         "coin": {"symbol": "DRC", "decimals": 2},
-        "root": "0x" + certificates.tree().root.hex(),
+        "root": "0x" + certificates.tree.root.hex(),
         "published_hash": "0x" + hashlib.sha256(certificates.published()).hexdigest(),
         "confirmations": 12,
         "contract_seconds": 1.25,
@@ -223,7 +223,7 @@ def test_the_settlement_shows_transactions_addresses_root_and_confirmations():
     assert "certify 3 resources 1,012 123,456 0.04 0xababab…ababab" in text
     assert "2 transactions 323,456" in text
     assert "12 confirmations awaited. Contracts took 1.25 s, confirmation 12.3 s." in text
-    for whole in (certificates.tree().root.hex(), hashlib.sha256(certificates.published()).hexdigest(), "e1" * 20):
+    for whole in (certificates.tree.root.hex(), hashlib.sha256(certificates.published()).hexdigest(), "e1" * 20):
         assert "0x" + whole in text
     assert "negawatt verify evening-15" in text
 

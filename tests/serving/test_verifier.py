@@ -10,7 +10,8 @@ from chain_desk import a_desk
 
 from domain.certificates import canonical
 from domain.errors import VerificationError
-from serving.chain import Chain, attach
+from serving.chain import Chain
+from serving.deployment import attach
 from serving.verifier import require, verify
 
 pytestmark = pytest.mark.stack

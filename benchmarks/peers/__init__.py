@@ -1,0 +1,1 @@
+"""Contracts that ours are compared with."""
