@@ -20,7 +20,7 @@ lock:  ## Choose all package versions anew (needs uv)
 	infra/lock.sh
 
 clean:  ## Remove what was built and installed
-	rm -rf .venv build .negawatt contracts/node_modules contracts/out contracts/cache
+	rm -rf .venv .venv-slither build .negawatt contracts/node_modules contracts/out contracts/cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.%: locks/%.txt setup.cfg contracts/package-lock.json infra/setup.sh

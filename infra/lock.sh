@@ -8,5 +8,7 @@ compile --all-extras --upgrade --output-file locks/all.txt
 compile --constraint locks/all.txt --output-file locks/main.txt
 compile --extra dev --constraint locks/all.txt --output-file locks/dev.txt
 compile --extra node --constraint locks/all.txt --output-file locks/node.txt
-uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-    --quiet --output-file locks/uv.txt <<<"uv"
+for tool in uv slither-analyzer; do  # each in an environment of its own
+    uv pip compile - --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+        --no-header --quiet --output-file "locks/${tool%-analyzer}.txt" <<<"$tool"
+done

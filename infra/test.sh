@@ -13,7 +13,15 @@ section "mypy"
 mypy
 section "fast tests and doctests"
 pytest -m "not stack"
-section "contracts: sources against artifacts, forge"
-(cd contracts && node scripts/compile.js --check && node_modules/.bin/forge test)
+section "contracts: sources against artifacts, forge, gas against the snapshot, slither"
+(
+    cd contracts
+    node scripts/compile.js --check
+    node_modules/.bin/forge fmt --check
+    node_modules/.bin/forge test
+    node_modules/.bin/forge snapshot --check --match-contract Gas --quiet ||
+        { echo "gas changed: look at it, then: cd contracts && npm run snapshot"; exit 1; }
+)
+infra/slither.sh
 section "tests with Spark, anvil and the whole demonstration"
 pytest -m stack

@@ -8,6 +8,7 @@ finished by running it again, and nothing is paid twice.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ CREDIT_LEVEL = 8
 _PAY_GAS, _CREDIT_GAS, _BATCH_GAS = 42_000, 27_000, 100_000
 """Upper bounds for a payment to a new wallet, a first credit, and what a batch takes besides. [gas]"""
 
-_FINALISE_GAS = 300_000
+_CERTIFY_GAS, _FINALISE_GAS = 200_000, 300_000
 _RECEIPTS = 5
 
 T = TypeVar("T")
@@ -223,8 +224,7 @@ class Settlement:
             The event is in no state for it, or the chain holds another root: to replace certificates that are
             not final, withdraw the certification first.
         """
-        if call := self._certification(certificates):
-            self._chain.send(f"certify {len(certificates.leaves)} resources", call, key=self._key(certificates))
+        self._wait("certify", self._submit_certification(certificates))
 
     def payable_from(self, event_id: str) -> datetime:
         """When the dispute window of a certified event has passed."""
@@ -256,10 +256,8 @@ class Settlement:
         ChainError
             As for the single steps.
         """
-        state, tickets = self.state(certificates.event_id), []
-        if call := self._certification(certificates):
-            purpose = f"certify {len(certificates.leaves)} resources"
-            tickets.append(self._chain.submit(purpose, call, key=self._key(certificates)))
+        state = self.state(certificates.event_id)
+        tickets = self._submit_certification(certificates)
         if state < EventState.FINAL:
             call = self._contracts.events.functions.finalise(event_key(certificates.event_id))
             purpose = f"finalise event {certificates.event_id}"
@@ -281,6 +279,17 @@ class Settlement:
             self._contracts.events.events.CertificationWithdrawn, eventId=event_key(certificates.event_id)
         )
         return f"{self._contracts.events.address}/{certificates.event_id}/certify/{len(round_of)}"
+
+    def _submit_certification(self, certificates: CertificateSet) -> list[Ticket]:
+        """Send the certification, unless the chain holds it."""
+        call = self._certification(certificates)
+        if call is None:
+            return []
+        # The next block comes after the event's end, even if the latest one, which estimates go by, came before it.
+        end = self.view(certificates.event_id)["end"]
+        gas = _CERTIFY_GAS if self._chain.now().timestamp() < end <= time.time() else None
+        purpose = f"certify {len(certificates.leaves)} resources"
+        return [self._chain.submit(purpose, call, key=self._key(certificates), gas=gas)]
 
     def _certification(self, certificates: CertificateSet) -> Any:
         """The call that certifies; None when the chain holds it already."""

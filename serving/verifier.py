@@ -222,10 +222,19 @@ def _paid(
         contracts.logs(log.PaymentMade, eventId=key),
         contracts.logs(log.PaymentsCredited, eventId=key),
     )
+    # A payment's log names the leaf; to whom how much went, the coin's own log tells, which is the next one.
+    moved = {
+        (entry["transactionHash"], entry["logIndex"]): (
+            bytes.fromhex(entry["args"]["to"][2:]),
+            entry["args"]["value"],
+        )
+        for entry in contracts.logs(contracts.coin.events.Transfer, **{"from": contracts.events.address})
+    }
     made: list[tuple[int, bytes, int]] = [
-        (a["index"], bytes.fromhex(a["wallet"][2:]), a["payment"]) for a in (entry["args"] for entry in transfers)
+        (entry["args"]["index"], *moved.get((entry["transactionHash"], entry["logIndex"] + 1), (b"", 0)))
+        for entry in transfers
     ]
-    wrong_sums = []
+    pushed, wrong_sums = sum(row[2] for row in made), []
     for a in (entry["args"] for entry in credits):
         first = (a["chunk"] << a["level"]) // 256 * 256
         indices = [first + n for n in range(256) if a["leaves"] >> n & 1]
@@ -238,8 +247,7 @@ def _paid(
     paid, total = sum(row[2] for row in made), sum(leaf.payment for leaf in leaves)
     complete = set(made) == due or delivery == "claim" or bool(returned)
     paying = {entry["transactionHash"] for entry in transfers}
-    moved = contracts.logs(contracts.coin.events.Transfer, **{"from": contracts.events.address})
-    left = sum(entry["args"]["value"] for entry in moved if entry["transactionHash"] in paying)
+    left = sum(value for (transaction, _), (_, value) in moved.items() if transaction in paying)
     waiting = "" if set(made) == due else f", {total - paid - returned:,} minor units wait to be claimed"
     return [
         Check(
@@ -249,7 +257,7 @@ def _paid(
             f"{len(set(made) - due):,} unexpected{waiting}",
         ),
         _equal("paid, returned and unpaid make the total", paid + returned + unpaid, total, "minor units"),
-        _equal("coins moved to wallets", left, sum(entry["args"]["payment"] for entry in transfers), "minor units"),
+        _equal("coins moved to wallets", left, pushed, "minor units"),
         _each("credits are the sums of their payments", wrong_sums, len(credits)),
     ]
 

@@ -161,6 +161,8 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
         uint64 targetWh;
         // next slot
         bytes32 commitment;
+        // next slots: which leaves are paid, 256 to a word
+        uint256[16_777_216] paid;
     }
 
     /// @notice Role that issues, cancels and closes events, and opts in homes that allowed it.
@@ -177,6 +179,9 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
 
     /// @notice How long a change of admin waits before it can be accepted.
     uint48 public constant ADMIN_DELAY = 1 days;
+
+    /// @dev Words of an event's bitmap: an index has at most 32 bits.
+    uint256 private constant WORDS = 16_777_216;
 
     bytes32 private constant CHOICE_TYPE =
         keccak256("Choice(bytes32 eventId,bytes32 resource,bool takesPart,uint256 nonce,uint256 deadline)");
@@ -201,8 +206,6 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
     mapping(bytes32 eventId => mapping(uint256 word => uint256)) private _optedIn;
     /// @dev Likewise: owners who said no, whom an operator can't opt in again.
     mapping(bytes32 eventId => mapping(uint256 word => uint256)) private _optedOut;
-    /// @dev One bit per leaf, by its index.
-    mapping(bytes32 eventId => mapping(uint256 word => uint256)) private _paid;
     /// @dev By event and resource: the certification that was challenged last, and the one whose challenge was
     ///      answered last. A certification is told by its root and its round, so that one that is taken back and
     ///      made again, even with the same root, can be challenged again.
@@ -272,12 +275,10 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
     /// @param claimUntil First second at which payments are no longer possible.
     event EventFinal(bytes32 indexed eventId, uint96 totalPayment, uint40 claimUntil);
 
-    /// @notice A leaf was paid to its wallet.
+    /// @notice A leaf was paid to its wallet. To whom and how much, the coin's Transfer says, which is the next log.
     /// @param eventId Identifier of the event.
     /// @param index Index of the leaf.
-    /// @param wallet Who was paid.
-    /// @param payment Amount in the smallest unit of the coin.
-    event PaymentMade(bytes32 indexed eventId, uint256 index, address indexed wallet, uint256 payment);
+    event PaymentMade(bytes32 indexed eventId, uint256 index);
 
     /// @notice The leaves of a node that were not paid yet were credited to their wallets.
     /// @param eventId Identifier of the event.
@@ -478,6 +479,9 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
     /// @param index Index of the leaf.
     error AlreadyPaid(bytes32 eventId, uint256 index);
 
+    /// @notice The coin did not say that it moved a payment.
+    error TransferFailed();
+
     /// @notice Every payment of the batch was made before.
     /// @param eventId Identifier of the event.
     error NothingToPay(bytes32 eventId);
@@ -669,7 +673,8 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
         if (block.timestamp >= until) revert DisputeWindowOver(eventId, until);
         ResourceRegistry.Resource memory row = registry.resourceOf(resource);
         if (row.owner != msg.sender) {
-            bytes32 hash = keccak256(abi.encode(CHALLENGE_TYPE, eventId, resource, root, reasonHash, deadline));
+            bytes32 hash =
+                keccak256(abi.encode(CHALLENGE_TYPE, eventId, resource, root, reasonHash, deadline));
             _requireSignature(resource, row.owner, hash, deadline, signature);
         }
         if (!_takesPart(eventId, row)) revert NotOptedIn(eventId, resource);
@@ -753,16 +758,25 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
     /// @param index Index of the leaf.
     /// @param row The leaf.
     /// @param proof Siblings from the leaf up to the root.
-    function claim(bytes32 eventId, uint32 index, Row calldata row, bytes32[] calldata proof) external {
-        Event storage ev = _payable(eventId);
-        _requireProof(eventId, ev, _leaf(eventId, index, row.payee, row.detail), proof);
-        mapping(uint256 => uint256) storage paid = _paid[eventId];
-        uint256 word = paid[index >> 8];
+    function claim(bytes32 eventId, uint256 index, Row calldata row, bytes32[] calldata proof) external {
+        (Event storage ev, uint256 left) = _payable(eventId);
+        bytes32 leaf;
+        assembly ("memory-safe") {
+            // _leaf(eventId, index, row.payee, row.detail): in the calldata the words stand as they are hashed.
+            let free := mload(0x40)
+            calldatacopy(free, 0x04, 0x80)
+            mstore(0, keccak256(free, 0x80))
+            leaf := keccak256(0, 0x20)
+        }
+        _requireProof(eventId, ev, leaf, proof);
+        uint256 word = index >> 8;
+        uint256 paid = ev.paid[word];
         uint256 bit = 1 << (index & 255);
-        if (word & bit != 0) revert AlreadyPaid(eventId, index);
-        paid[index >> 8] = word | bit;
-        _book(eventId, ev, _paymentOf(row.payee));
-        _pay(eventId, index, row.payee);
+        if (paid & bit != 0) revert AlreadyPaid(eventId, index);
+        ev.paid[word] = paid | bit;
+        bytes32 payee = row.payee;
+        _book(eventId, ev, left, _paymentOf(payee));
+        _pay(eventId, index, payee);
     }
 
     /// @notice Pay all the leaves of one tree node that have not been paid yet, into their wallets. Anyone may call.
@@ -778,9 +792,9 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
         Row[] calldata rows,
         bytes32[] calldata proof
     ) external {
-        Event storage ev = _payable(eventId);
+        (Event storage ev, uint256 left) = _payable(eventId);
         (uint256 first, uint256 due, uint256 sum) = _mark(eventId, ev, chunk, level, rows, proof);
-        _book(eventId, ev, sum);
+        _book(eventId, ev, left, sum);
         for (uint256 i; i < rows.length; ++i) {
             if (due & (1 << ((first + i) & 255)) != 0) _pay(eventId, first + i, rows[i].payee);
         }
@@ -800,9 +814,9 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
         Row[] calldata rows,
         bytes32[] calldata proof
     ) external {
-        Event storage ev = _payable(eventId);
+        (Event storage ev, uint256 left) = _payable(eventId);
         (uint256 first, uint256 due, uint256 sum) = _mark(eventId, ev, chunk, level, rows, proof);
-        _book(eventId, ev, sum);
+        _book(eventId, ev, left, sum);
         _credit(first, due, rows);
         emit PaymentsCredited(eventId, chunk, level, due, sum);
     }
@@ -943,7 +957,7 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
     /// @param index Index of the leaf.
     /// @return Whether it has.
     function isPaid(bytes32 eventId, uint256 index) external view returns (bool) {
-        return _paid[eventId][index >> 8] & (1 << (index & 255)) != 0;
+        return _wordOf(eventId, index >> 8) & (1 << (index & 255)) != 0;
     }
 
     /// @notice One word of the bitmap of paid leaves.
@@ -951,7 +965,7 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
     /// @param word Which word; it covers the leaves [256 * word, 256 * word + 256).
     /// @return The word; its lowest bit is the leaf of the lowest index.
     function paidBitmap(bytes32 eventId, uint256 word) external view returns (uint256) {
-        return _paid[eventId][word];
+        return _wordOf(eventId, word);
     }
 
     // ------------------------------------------------------------------------------------------------
@@ -971,8 +985,7 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
 
     /// @dev Whether a resource takes part in an event.
     function _takesPart(bytes32 eventId, ResourceRegistry.Resource memory row) private view returns (bool) {
-        return row.owner != address(0)
-            && _optedIn[eventId][row.number >> 8] & (1 << (row.number & 255)) != 0;
+        return row.owner != address(0) && _optedIn[eventId][row.number >> 8] & (1 << (row.number & 255)) != 0;
     }
 
     /// @dev Write down an owner's choice.
@@ -1012,11 +1025,21 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
 
     /// @dev The event, if its payments can be made. Whether it is final shows in `claimUntil`, which shares a
     ///      slot with what a payment changes.
-    function _payable(bytes32 eventId) private view returns (Event storage ev) {
+    function _payable(bytes32 eventId) private view returns (Event storage ev, uint256 left) {
         ev = _events[eventId];
-        uint40 until = ev.claimUntil;
-        if (until == 0) revert NotPayable(eventId, stateOf(eventId));
-        if (block.timestamp >= until) revert ClaimWindowOver(eventId, until);
+        assembly ("memory-safe") {
+            left := sload(add(ev.slot, 1))
+        }
+        uint40 until = uint40(left >> 96);
+        if (block.timestamp >= until) {
+            if (until == 0) revert NotPayable(eventId, stateOf(eventId));
+            revert ClaimWindowOver(eventId, until);
+        }
+    }
+
+    /// @dev A word of an event's bitmap; those that no event can have are zero.
+    function _wordOf(bytes32 eventId, uint256 word) private view returns (uint256) {
+        return word < WORDS ? _events[eventId].paid[word] : 0;
     }
 
     /// @dev Prove the leaves of a node and mark them paid. `due` has the bits of those that were not.
@@ -1030,14 +1053,13 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
     ) private returns (uint256 first, uint256 due, uint256 sum) {
         first = _firstIndex(eventId, ev.participants, chunk, level, rows.length);
         // The node is aligned and covers at most 256 leaves, so all its bits lie in a single word.
-        mapping(uint256 => uint256) storage paid = _paid[eventId];
-        uint256 word = paid[first >> 8];
+        uint256 word = ev.paid[first >> 8];
         due = (type(uint256).max >> (256 - rows.length)) << (first & 255) & ~word;
         bytes32 node;
         (node, sum) = _node(eventId, first, due, rows);
         _requireProof(eventId, ev, node, proof);
         if (due == 0) revert NothingToPay(eventId);
-        paid[first >> 8] = word | due;
+        ev.paid[first >> 8] = word | due;
     }
 
     /// @dev First leaf of a node, after checking that the node exists and has as many leaves as rows given.
@@ -1092,7 +1114,9 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
                 mstore(0, keccak256(leaf, 0x80))
                 mstore(add(nodes, shl(5, i)), keccak256(0, 0x20))
                 // 256 payments of 96 bits each fit.
-                if and(shr(i, due), 1) { sum := add(sum, and(calldataload(row), 0xffffffffffffffffffffffff)) }
+                if and(shr(i, due), 1) {
+                    sum := add(sum, and(calldataload(row), 0xffffffffffffffffffffffff))
+                }
                 row := add(row, 0x40)
             }
             for { let width := rows.length } gt(width, 1) { width := shr(1, add(width, 1)) } {
@@ -1122,10 +1146,9 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
         assembly ("memory-safe") {
             let end := add(proof.offset, shl(5, proof.length))
             for { let at := proof.offset } lt(at, end) { at := add(at, 0x20) } {
-                let sibling := calldataload(at)
-                let place := shl(5, gt(node, sibling))
+                let place := shl(5, gt(node, calldataload(at)))
                 mstore(place, node)
-                mstore(xor(place, 0x20), sibling)
+                mstore(xor(place, 0x20), calldataload(at))
                 node := keccak256(0, 0x40)
             }
         }
@@ -1154,30 +1177,49 @@ contract DemandResponse is AccessControlDefaultAdminRules, EIP712, Nonces, Pausa
     }
 
     /// @dev Take payments off what the event has left, before any coin moves. The last one makes it paid.
-    function _book(bytes32 eventId, Event storage ev, uint256 sum) private {
-        uint96 unpaid = ev.unpaid;
-        if (sum > unpaid) revert PaymentsAboveTotal(eventId, sum, unpaid);
-        if (sum == 0) return;
-        // What is subtracted is at most `unpaid`, which has 96 bits.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        ev.unpaid = unpaid - uint96(sum);
-        if (sum == unpaid) {
-            ev.state = State.Paid;
-            emit EventPaid(eventId);
+    function _book(bytes32 eventId, Event storage ev, uint256 left, uint256 sum) private {
+        uint96 unpaid = uint96(left);
+        assembly ("memory-safe") {
+            // ev.unpaid = unpaid - sum, the lowest 96 bits of the word. Undone below if there is too little.
+            sstore(add(ev.slot, 1), sub(left, sum))
+        }
+        if (sum >= unpaid) {
+            if (sum > unpaid) revert PaymentsAboveTotal(eventId, sum, unpaid);
+            if (sum != 0) {
+                ev.state = State.Paid;
+                emit EventPaid(eventId);
+            }
         }
     }
 
     /// @dev Transfer a payment that has been booked. Zero payments move nothing.
     function _pay(bytes32 eventId, uint256 index, bytes32 payee) private {
-        uint256 payment = _paymentOf(payee);
-        if (payment == 0) return;
-        address wallet = _walletOf(payee);
-        emit PaymentMade(eventId, index, wallet, payment);
-        IERC20(coin).safeTransfer(wallet, payment);
-    }
-
-    function _walletOf(bytes32 payee) private pure returns (address) {
-        return address(bytes20(payee));
+        bytes32 topic = PaymentMade.selector;
+        bytes4 transfer = IERC20.transfer.selector;
+        bytes4 failure = TransferFailed.selector;
+        IncentiveCoin token = coin;
+        assembly ("memory-safe") {
+            let payment := and(payee, 0xffffffffffffffffffffffff)
+            if payment {
+                // emit PaymentMade(eventId, index);
+                mstore(0, index)
+                log2(0, 0x20, topic, eventId)
+                // if (!token.transfer(wallet, payment)) revert TransferFailed();
+                let at := mload(0x40)
+                mstore(at, transfer)
+                mstore(add(at, 0x04), shr(96, payee))
+                mstore(add(at, 0x24), payment)
+                let done := call(gas(), token, 0, at, 0x44, 0, 0x20)
+                if iszero(and(done, and(eq(mload(0), 1), gt(returndatasize(), 0x1f)))) {
+                    if iszero(done) {
+                        returndatacopy(at, 0, returndatasize())
+                        revert(at, returndatasize())
+                    }
+                    mstore(0, failure)
+                    revert(0, 0x04)
+                }
+            }
+        }
     }
 
     function _paymentOf(bytes32 payee) private pure returns (uint256) {

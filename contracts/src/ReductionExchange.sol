@@ -237,7 +237,9 @@ contract ReductionExchange {
         // The home may have another owner by now, who undertook nothing, or may have opted out.
         _requireTrader(eventId, held.resource, held.seller);
         if (wh > held.wh) revert OfferTooSmall(offerId, wh, held.wh);
-        if (held.pricePerKwh > maxPricePerKwh) revert PriceTooHigh(offerId, held.pricePerKwh, maxPricePerKwh);
+        if (held.pricePerKwh > maxPricePerKwh) {
+            revert PriceTooHigh(offerId, held.pricePerKwh, maxPricePerKwh);
+        }
         held.wh -= wh;
         _sell(eventId, held.resource, wh);
         _buy(eventId, resource, wh);

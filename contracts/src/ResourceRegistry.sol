@@ -148,7 +148,9 @@ contract ResourceRegistry is AccessControlDefaultAdminRules, EIP712 {
     function transfer(Consent calldata consent, bytes calldata handover) external {
         Resource memory held = _active(consent.resource);
         if (consent.owner == address(0)) revert ZeroOwner(consent.resource);
-        if (consent.contractedW != held.contractedW) revert InvalidSignature(consent.resource, consent.owner);
+        if (consent.contractedW != held.contractedW) {
+            revert InvalidSignature(consent.resource, consent.owner);
+        }
         if (msg.sender != held.owner) {
             bytes32 hash = keccak256(
                 abi.encode(HANDOVER_TYPE, consent.resource, consent.owner, held.nonce, consent.deadline)
@@ -201,8 +203,7 @@ contract ResourceRegistry is AccessControlDefaultAdminRules, EIP712 {
             )
         );
         _require(row.resource, row.owner, hash, row.deadline, row.signature);
-        _resources[row.resource] =
-            Resource(row.owner, row.contractedW, number, nonce + 1, row.standing, true);
+        _resources[row.resource] = Resource(row.owner, row.contractedW, number, nonce + 1, row.standing, true);
     }
 
     /// @dev The resource, if it may take part in events.

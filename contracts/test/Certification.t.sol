@@ -193,9 +193,7 @@ contract CertificationTest is Fixture {
         address wallet = address(new ContractWallet(ownerOf(9)));
         bytes32 message = Typed.consent("meter of a contract", wallet, 1, true, 0, LATER);
         bytes memory signature = abi.encodePacked(signForRegistry(keyOf(9), message), hex"01");
-        register(
-            ResourceRegistry.Consent("meter of a contract", wallet, 1, true, LATER, signature)
-        );
+        register(ResourceRegistry.Consent("meter of a contract", wallet, 1, true, LATER, signature));
         issue(ID);
         vm.prank(operator);
         dr.optIn(ID, one("meter of a contract"));
@@ -272,9 +270,7 @@ contract CertificationTest is Fixture {
 
     function test_onlyHomesThatTookPartChallenge() public {
         certifyHomes();
-        vm.expectRevert(
-            abi.encodeWithSelector(DemandResponse.NotOptedIn.selector, ID, resourceOf(HOMES))
-        );
+        vm.expectRevert(abi.encodeWithSelector(DemandResponse.NotOptedIn.selector, ID, resourceOf(HOMES)));
         challengeAsOwner(HOMES);
     }
 

@@ -667,6 +667,7 @@ contract OptInTest is Fixture {
             check(flags[i] == joined[i], "opted in");
         }
     }
+
     /// @dev Homes of three words in one batch: each is held against the word it belongs to.
     function test_aNoCountsInEveryWordOfTheBitmap() public {
         issue(ID);
@@ -678,9 +679,7 @@ contract OptInTest is Fixture {
             }
             vm.prank(ownerOf(0));
             dr.optOut(ID, one(batch[refused]));
-            vm.expectRevert(
-                abi.encodeWithSelector(DemandResponse.OwnerOptedOut.selector, ID, batch[refused])
-            );
+            vm.expectRevert(abi.encodeWithSelector(DemandResponse.OwnerOptedOut.selector, ID, batch[refused]));
             vm.prank(operator);
             dr.optIn(ID, batch);
         }

@@ -115,8 +115,7 @@ contract EventHandler is Fixture {
         terms.end = terms.start + 1 hours;
         terms.disputeWindow = dice % 3 == 0 ? 0 : 1 hours;
         terms.claimWindow = 5 hours;
-        terms.funding =
-            dice % 2 == 0 ? DemandResponse.Funding.Mint : DemandResponse.Funding.Treasury;
+        terms.funding = dice % 2 == 0 ? DemandResponse.Funding.Mint : DemandResponse.Funding.Treasury;
         (terms.targetWh, terms.programmeHash) = (1, PROGRAMME);
         issue(bytes32(number), terms);
 
@@ -173,14 +172,11 @@ contract EventHandler is Fixture {
         book.seed = zero ? 0 : seed | 1;
         (PaymentTree.Leaf[] memory leaves,) = leavesOf(number);
         // A root is needed even where there is nobody to pay.
-        bytes32 root =
-            leaves.length == 0 ? REASON : PaymentTree.build(bytes32(number), leaves).root();
+        bytes32 root = leaves.length == 0 ? REASON : PaymentTree.build(bytes32(number), leaves).root();
         (uint128 reductionWh, uint96 payment) = totals(leaves);
         bool due = state == DemandResponse.State.Ended;
         vm.prank(certifier);
-        try dr.certify(
-            bytes32(number), root, uint32(leaves.length), reductionWh, payment, PUBLISHED
-        ) {
+        try dr.certify(bytes32(number), root, uint32(leaves.length), reductionWh, payment, PUBLISHED) {
             judge(due, true, "certifying");
             book.total = payment;
         } catch {
@@ -192,8 +188,8 @@ contract EventHandler is Fixture {
     function challenge(uint256 pick, uint256 home) external observed {
         (uint256 number, Book storage book, DemandResponse.State state) = pickEvent(pick);
         home %= HOMES;
-        bool due = state == DemandResponse.State.Certified && book.joined[home]
-            && !book.challenged[home] && block.timestamp < dr.eventOf(bytes32(number)).payableFrom;
+        bool due = state == DemandResponse.State.Certified && book.joined[home] && !book.challenged[home]
+            && block.timestamp < dr.eventOf(bytes32(number)).payableFrom;
         vm.prank(ownerOf(home));
         try dr.challenge(bytes32(number), resourceOf(home), REASON, 0, "") {
             judge(due, true, "challenging");

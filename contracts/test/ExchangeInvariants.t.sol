@@ -127,15 +127,17 @@ contract ExchangeHandler is Fixture {
         wh = uint64(within(wh, 0, uint256(held.wh) + held.wh / 8));
         uint128 maximum = cap % 8 == 0 ? held.pricePerKwh / 2 : held.pricePerKwh;
         // Whether the bounds allow it is what the invariants check; the rest is known here.
-        bool due = isOpen(number) && _takesPart[number][home] && _takesPart[number][seller]
-            && home != seller && wh != 0 && wh <= held.wh && maximum >= held.pricePerKwh;
+        bool due = isOpen(number) && _takesPart[number][home] && _takesPart[number][seller] && home != seller
+            && wh != 0 && wh <= held.wh && maximum >= held.pricePerKwh;
         uint256 before = coin.balanceOf(ownerOf(home));
         vm.prank(ownerOf(home));
         try exchange.buy(id, resourceOf(home), wh, maximum) {
             if (!due) fault = "buying was possible";
             spent[home] += before - coin.balanceOf(ownerOf(home));
         } catch (bytes memory reason) {
-            if (due && bytes4(reason) != ReductionExchange.BeyondObligation.selector) fault = "buying failed";
+            if (due && bytes4(reason) != ReductionExchange.BeyondObligation.selector) {
+                fault = "buying failed";
+            }
         }
     }
 
@@ -148,8 +150,8 @@ contract ExchangeHandler is Fixture {
         uint256 seller = homeOf(held.from);
         uint256 buyer = homeOf(held.to);
         bool due = !_settled[id] && !isOpen(number);
-        bool holds = dr.stateOf(held.eventId) != DemandResponse.State.Cancelled
-            && _takesPart[number][seller] && _takesPart[number][buyer];
+        bool holds = dr.stateOf(held.eventId) != DemandResponse.State.Cancelled && _takesPart[number][seller]
+            && _takesPart[number][buyer];
         uint256[] memory ids = new uint256[](1);
         ids[0] = id;
         try exchange.settle(ids) {

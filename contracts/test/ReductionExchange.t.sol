@@ -93,9 +93,7 @@ contract ReductionExchangeTest is Fixture {
     }
 
     function expectNotOptedIn(uint256 number) private {
-        vm.expectRevert(
-            abi.encodeWithSelector(ReductionExchange.NotOptedIn.selector, ID, resourceOf(number))
-        );
+        vm.expectRevert(abi.encodeWithSelector(ReductionExchange.NotOptedIn.selector, ID, resourceOf(number)));
     }
 
     function expectNotTradable(bytes32 eventId, DemandResponse.State state) private {
@@ -179,9 +177,7 @@ contract ReductionExchangeTest is Fixture {
 
     function test_onlyTheSellerTakesAnOfferBack() public {
         uint256 id = offer(0, WH, PRICE);
-        vm.expectRevert(
-            abi.encodeWithSelector(ReductionExchange.NotSeller.selector, id, ownerOf(1))
-        );
+        vm.expectRevert(abi.encodeWithSelector(ReductionExchange.NotSeller.selector, id, ownerOf(1)));
         vm.prank(ownerOf(1));
         exchange.withdrawOffer(id);
     }
@@ -238,17 +234,13 @@ contract ReductionExchangeTest is Fixture {
 
     function test_aBuyerBuysNoMoreThanIsOffered() public {
         uint256 id = offer(0, WH, PRICE);
-        vm.expectRevert(
-            abi.encodeWithSelector(ReductionExchange.OfferTooSmall.selector, id, WH + 1, WH)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ReductionExchange.OfferTooSmall.selector, id, WH + 1, WH));
         buy(1, id, WH + 1, PRICE);
     }
 
     function test_aBuyerPaysNoMoreThanAllowed() public {
         uint256 id = offer(0, WH, PRICE);
-        vm.expectRevert(
-            abi.encodeWithSelector(ReductionExchange.PriceTooHigh.selector, id, PRICE, PRICE - 1)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ReductionExchange.PriceTooHigh.selector, id, PRICE, PRICE - 1));
         buy(1, id, WH, PRICE - 1);
     }
 

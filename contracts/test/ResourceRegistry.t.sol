@@ -19,15 +19,11 @@ contract ResourceRegistryTest is Fixture {
     uint256 private bob = keyOf(101);
 
     function expectInvalid(address signer) private {
-        vm.expectRevert(
-            abi.encodeWithSelector(ResourceRegistry.InvalidSignature.selector, METER, signer)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ResourceRegistry.InvalidSignature.selector, METER, signer));
     }
 
     function expectExpired(uint256 deadline) private {
-        vm.expectRevert(
-            abi.encodeWithSelector(ResourceRegistry.SignatureExpired.selector, METER, deadline)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ResourceRegistry.SignatureExpired.selector, METER, deadline));
     }
 
     function expectNotRegistered() private {

@@ -147,9 +147,8 @@ abstract contract Fixture is Test {
     {
         uint256 nonce = dr.nonces(ownerOf(number)) + ahead;
         bytes32 message = Typed.choice(eventId, resourceOf(number), takesPart, nonce, LATER);
-        return DemandResponse.Choice(
-            resourceOf(number), takesPart, LATER, signForEvents(keyOf(number), message)
-        );
+        return
+            DemandResponse.Choice(resourceOf(number), takesPart, LATER, signForEvents(keyOf(number), message));
     }
 
     /// @notice An owner's signature under a challenge of the event's present root.

@@ -26,9 +26,7 @@ library PaymentTree {
     }
 
     function detailOf(Leaf memory leaf) internal pure returns (bytes32) {
-        return keccak256(
-            abi.encodePacked(leaf.resource, uint256(leaf.reductionWh), leaf.certificateHash)
-        );
+        return keccak256(abi.encodePacked(leaf.resource, uint256(leaf.reductionWh), leaf.certificateHash));
     }
 
     /// @notice What a payment has to show of a leaf.
@@ -38,8 +36,7 @@ library PaymentTree {
 
     /// @notice What an answer to a challenge has to show of a leaf.
     function open(Leaf memory leaf, uint256 index) internal pure returns (DemandResponse.OpenLeaf memory) {
-        return
-            DemandResponse.OpenLeaf(uint32(index), payeeOf(leaf), leaf.reductionWh, leaf.certificateHash);
+        return DemandResponse.OpenLeaf(uint32(index), payeeOf(leaf), leaf.reductionWh, leaf.certificateHash);
     }
 
     function hashOf(bytes32 eventId, uint256 index, Leaf memory leaf) internal pure returns (bytes32) {
