@@ -137,16 +137,9 @@ def _open(ctx: Context, *, reader: bool = False) -> Iterator[tuple[Exchange, Con
 
 def _minor(contracts: Contracts, price: str) -> int:
     """A price in coins as minor units."""
-    from decimal import Decimal, InvalidOperation  # noqa: PLC0415
+    from negawatt.cli_energy_base import parse_amount  # noqa: PLC0415
 
-    decimals = contracts.coin.functions.decimals().call()
-    try:
-        amount = Decimal(price).scaleb(decimals)
-    except InvalidOperation as broken:
-        raise NegawattError(f"price {price!r}: expected a number such as 1.20") from broken
-    if amount < 0 or amount != int(amount):
-        raise NegawattError(f"price {price!r}: expected at most {decimals} digits after the point, and no minus")
-    return int(amount)
+    return parse_amount(price, contracts.coin.functions.decimals().call(), contracts.coin.functions.symbol().call())
 
 
 def _short(resource: bytes) -> str:

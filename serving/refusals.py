@@ -29,15 +29,18 @@ def explain(refused: Exception) -> str:
 
 @cache
 def _errors() -> dict[str, tuple[str, dict[str, Any], str]]:
-    """Every error of our contracts by its selector: contract, ABI entry, and meaning."""
+    """Every error of our contracts by its selector: who has it, ABI entry, and meaning."""
     found: dict[str, tuple[str, dict[str, Any], str]] = {}
-    for name in NAMES:
-        artifact = load(name)
+    for artifact_name in NAMES:
+        artifact = load(artifact_name)
         for entry in artifact.abi:
             if entry["type"] == "error":
                 signature = f"{entry['name']}({','.join(_type(item) for item in entry['inputs'])})"
                 selector = Web3.keccak(text=signature)[:4].hex()
-                found.setdefault(selector, (name, entry, artifact.errors.get(signature, "")))
+                name, notice = artifact_name, artifact.errors.get(signature, "")
+                if selector in found:  # the bytes alone don't say which of them refused
+                    name, notice = "the contract", found[selector][2] or notice
+                found[selector] = (name, entry, notice)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -48,11 +49,13 @@ def some_resources(n: int) -> dict[str, Resource]:
     return {meter: Resource(meter, 1000, a_wallet(number)) for number, meter in enumerate(meters)}
 
 
-def some_certificates(n: int, event: DREvent | None = None, used_wh: int = 300) -> CertificateSet:
+def some_certificates(
+    n: int, event: DREvent | None = None, used_wh: int = 300, traded_wh: Mapping[str, int] | None = None
+) -> CertificateSet:
     """Certificates of ``n`` homes: 500 Wh every interval of history; in the event ``used_wh``, a little more each."""
     plan = a_plan(event)
     wh = np.full((n, *plan.slots.shape), 500, dtype=np.int32)
     wh[:, 0, : plan.event_intervals] = used_wh + np.arange(n)[:, None] % 100
     resources = some_resources(n)
     block = LoadBlock(np.array(list(resources), dtype=object), wh, None)
-    return issue_certificates(plan, certify(plan, block), resources, SALT)
+    return issue_certificates(plan, certify(plan, block), resources, SALT, traded_wh)
