@@ -41,7 +41,7 @@ from serving.verifier import verify
 
 CONTRACTED_W = 1000
 CONFIRMATIONS = 12
-_WINDOW_S, _LEAD_S = 4, 3
+_WINDOW_S, _LEAD_S = 4, 8
 _CLAIM_GAS, _TRANSFER_GAS = 130_000, 80_000
 _TIMES_OF_THE_EVENT = {"event start", "event end"}
 """Checks that can't hold: the chain's window is another than that of the readings."""

@@ -12,7 +12,7 @@ ruff format --check .
 section "mypy"
 mypy
 section "fast tests and doctests"
-pytest -m "not stack"
+pytest -n auto -m "not stack"
 section "contracts: sources against artifacts, forge, gas against the snapshot, slither"
 (
     cd contracts
@@ -23,5 +23,5 @@ section "contracts: sources against artifacts, forge, gas against the snapshot, 
         { echo "gas changed: look at it, then: cd contracts && npm run snapshot"; exit 1; }
 )
 infra/slither.sh
-section "tests with Spark, anvil and the whole demonstration"
-pytest -m stack
+section "tests that start real servers, a file at a time on each core"
+pytest -n auto --dist loadfile -m stack
