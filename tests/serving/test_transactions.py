@@ -77,7 +77,7 @@ def test_a_call_that_would_be_refused_is_not_even_written(url, box):
     chain = a_chain(url, box)
     counter = a_counter(chain, url)
     unauthorised = bytes.fromhex("e2517d3f") + bytes(12) + bytes.fromhex(STRANGER[2:]) + bytes(32)
-    with pytest.raises(ChainError, match=r"^try: the contract refused: .*AccessControlUnauthorizedAccount\(account=0x7099"):
+    with pytest.raises(ChainError, match=r"^try: the contract refused: .*UnauthorizedAccount\(account=0x7099"):
         chain.send("try", counter.revert(unauthorised))
     assert len(Outbox.at("", box).rows()) == 1
 
