@@ -126,7 +126,7 @@ def tail(log: Path, lines: int = 12) -> str:
     """The last lines of a log, for an error message."""
     try:
         with log.open("rb") as text:
-            text.seek(max(0, log.stat().st_size - 16_384))
+            text.seek(max(0, log.stat().st_size - max(16_384, 512 * lines)))
             last = text.read().decode(errors="replace").splitlines()[-lines:]
     except FileNotFoundError:
         last = []
@@ -172,6 +172,11 @@ def alone(lock: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[No
             waiting()
             fcntl.flock(held, fcntl.LOCK_EX)
         yield
+
+
+def lock_of(folder: Path) -> Path:
+    """File that is locked while a server's folder or programs change; beside the folder, since that can be erased."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _is_gone(pid: int) -> bool:

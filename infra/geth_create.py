@@ -12,8 +12,8 @@ from eth_account import Account
 from eth_keys.datatypes import PrivateKey
 
 from infra.clique import genesis
-from infra.daemons import ServiceError, alone, free_ports
-from infra.geth_network import NETWORK_FILE, Network, lock_of
+from infra.daemons import ServiceError, alone, free_ports, lock_of
+from infra.geth_network import NETWORK_FILE, Network
 from infra.geth_node import Node, write_first_block, write_private
 
 CHAIN_ID = 0x6E7774

@@ -16,6 +16,7 @@ from infra.daemons import (
     ServiceError,
     alone,
     has_ended,
+    lock_of,
     port_is_free,
     start_daemon,
     stop_daemon,
@@ -288,8 +289,3 @@ def _works(node: Node) -> bool:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def lock_of(folder: Path) -> Path:
-    """File that is locked while a network's folder or nodes change; beside the folder, since that can be erased."""
-    return folder.with_name(f".{folder.name}.lock")

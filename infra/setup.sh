@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set up this checkout: Python, Java, Node, anvil and, for dev, geth and PostgreSQL. Usage: infra/setup.sh main|dev
+# Set up this checkout: Python, Java, Node, anvil and, for dev, geth, PostgreSQL, Kafka and HBase.
+# Usage: infra/setup.sh main|dev
 # Says in one sentence what is missing and what to type; as root on Debian or Ubuntu it installs that itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -95,6 +96,11 @@ if [ "$kind" = dev ] && ! .venv/bin/python -m infra.geth_install --find >/dev/nu
     echo "setup: geth for the private network, built once in some minutes"
     .venv/bin/python -c 'from infra.geth_install import find_go; find_go()' 2>/dev/null || install_go
     .venv/bin/python -m infra.geth_install >/dev/null  # says what is missing when there is still no Go
+fi
+if [ "$kind" = dev ]; then
+    command -v mvn >/dev/null || install_package "Maven, which fetches the jars of Kafka and HBase," maven
+    echo "setup: jars of Kafka and HBase, fetched once"
+    .venv/bin/python -m infra.jars >/dev/null
 fi
 touch ".venv/.$kind"
 [ "$kind" = main ] || touch .venv/.main

@@ -23,5 +23,5 @@ section "contracts: sources against artifacts, forge, gas against the snapshot, 
         { echo "gas changed: look at it, then: cd contracts && npm run snapshot"; exit 1; }
 )
 infra/slither.sh
-section "tests that start real servers, a file at a time on each core"
-pytest -n auto --dist loadfile -m stack
+section "tests that start real servers, three files at a time: they mostly wait"
+pytest -n 3 --dist loadfile -m stack

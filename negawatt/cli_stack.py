@@ -2,137 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import Any
 
 import click
+from rich.markup import escape
 
 from domain.errors import NegawattError
 from negawatt.cli_base import CONTEXT, Context, Group, as_json
+from negawatt.console import Progress
+from negawatt.stack_services import SERVICES, Service
 
-if TYPE_CHECKING:
-    from infra.geth_status import NodeStatus
-
-
-@dataclass(frozen=True)
-class Service:
-    """What the commands do with one server: each returns JSON values, and shows people what it did.
-
-    ``up`` takes the options of the command of the same name, of which it uses its own.
-    """
-
-    up: Callable[..., dict[str, Any]]
-    status: Callable[[Context], dict[str, Any]]
-    down: Callable[[Context, bool], dict[str, Any]]
-
-
-def _chain_folder(ctx: Context) -> Path:
-    return ctx.workspace.stack / "chain"
-
-
-def _chain_up(ctx: Context, *, period: int | None, chain_id: int | None) -> dict[str, Any]:
-    from infra.geth_create import CHAIN_ID, PERIOD_S, create_network  # noqa: PLC0415  heavy imports wait
-    from infra.geth_install import find_geth  # noqa: PLC0415
-    from infra.geth_network import Network  # noqa: PLC0415
-
-    folder = _chain_folder(ctx)
-    made = not folder.exists()
-    with ctx.screen.progress() as progress:
-        if made:
-            geth = find_geth(progress, ctx.screen.say)
-            network = create_network(
-                folder, geth=geth, now=datetime.now(UTC), period=period or PERIOD_S, chain_id=chain_id or CHAIN_ID
-            )
-        else:
-            network = Network.load(folder)
-            for name, wanted, is_now in (
-                ("period", period, network.period),
-                ("chain id", chain_id, network.chain_id),
-            ):
-                if wanted not in (None, is_now):
-                    raise NegawattError(
-                        f"the network in {folder} has {name} {is_now}, which can't change: leave the option out, or "
-                        "begin anew after `negawatt stack down chain --erase`"
-                    )
-        started = network.up(progress, ctx.screen.say)
-    document = _chain_status(ctx)
-    if started:
-        ctx.screen.say(
-            f"  started {' and '.join(started)}{', a new network' if made else ''}; use it by --chain stack://"
-        )
-    else:
-        ctx.screen.say("  it was running already; nothing was started")
-    return document | {"made": made, "started": started}
-
-
-def _chain_status(ctx: Context) -> dict[str, Any]:
-    from infra.geth_network import Network  # noqa: PLC0415
-    from infra.geth_status import network_status  # noqa: PLC0415
-
-    folder = _chain_folder(ctx)
-    if not folder.exists():
-        ctx.screen.say("chain: none in this workspace; start one with `negawatt stack up chain`")
-        return {"state": "none"}
-    network = Network.load(folder)
-    nodes = network_status(network)
-    running = sum(node.up for node in nodes)
-    state = {0: "stopped", len(nodes): "running"}.get(running, "partly")
-    ctx.screen.table(
-        f"chain: {state}, chain id {network.chain_id}, a block every {network.period} s",
-        ("node", "role", "url", "up", "peers", "pending"),
-        [(n.name, n.role, n.url, n.up, _shown(n.peers), _shown(n.pending)) for n in nodes],
-    )
-    ctx.screen.table(
-        "latest block of each node",
-        ("node", "head", "sealed by", "interval, s", "gas used", "of limit, %"),
-        [_latest_block(node) for node in nodes],
-    )
-    for node in nodes:
-        if node.problem:
-            log = network.node(node.name).log
-            then = f"look into {log}" if node.pid else "start it with `negawatt stack up chain`"
-            ctx.screen.say(f"  {node.name}: {node.problem}; {then}")
-    return {
-        "state": state,
-        "folder": str(network.folder),
-        "chain_id": network.chain_id,
-        "period": network.period,
-        "gas_limit": network.gas_limit,
-        "operator": network.operator,
-        "keystore": str(network.operator_keystore),
-        "password_file": str(network.operator_password_file),
-        "nodes": [asdict(node) for node in nodes],
-    }
-
-
-def _latest_block(node: NodeStatus) -> tuple[object, ...]:
-    sealer = node.sealer and f"{node.sealer[:8]}…{node.sealer[-4:]}"
-    return (node.name, *map(_shown, (node.head, sealer, node.interval, node.gas_used, node.gas_used_pct)))
-
-
-def _shown(value: object) -> object:
-    return "–" if value is None else value
-
-
-def _chain_down(ctx: Context, erase: bool) -> dict[str, Any]:
-    from infra.geth_network import Network  # noqa: PLC0415
-
-    folder = _chain_folder(ctx)
-    if not folder.exists():
-        ctx.screen.say("chain: none in this workspace; nothing to stop")
-        return {"stopped": [], "erased": False}
-    stopped = Network.load(folder).down(erase=erase)
-    what = f"stopped {' and '.join(stopped)}" if stopped else "was not running"
-    kept = "erased" if erase else f"kept in {folder}"
-    ctx.screen.say(f"chain: {what}; its data are {kept}")
-    return {"stopped": stopped, "erased": erase}
-
-
-SERVICES = {"chain": Service(_chain_up, _chain_status, _chain_down)}
-NAMES = click.argument("names", nargs=-1, required=True, type=click.Choice(list(SERVICES)), metavar="NAME...")
+_CHOICE = click.Choice(list(SERVICES))
+NAMES = click.argument("names", nargs=-1, type=_CHOICE, metavar="[NAME]...")
+PORT = click.IntRange(1024, 65_535)
+HEAP = click.IntRange(128, 65_536)
 
 
 @click.group(cls=Group, context_settings=CONTEXT, short_help="Start, watch and stop servers of your own.")
@@ -142,45 +26,172 @@ def stack() -> None:
     \b
     NAME is one of
       chain   a private Ethereum network: two geth nodes, one of which seals a block every period
+      kafka   the bus: one Kafka broker
+      hbase   the batch store: HBase with its Thrift server
+      spark   batch jobs: a Spark master, two workers and a Connect server
 
-    Their files are in WORKSPACE/stack/NAME.
+    Their files are in WORKSPACE/stack/NAME. Without a NAME a command is about all that the workspace has.
     """
 
 
 @stack.command(short_help="Start servers, and wait until they work.")
 @NAMES
+@click.option("--kafka-port", type=PORT, help="kafka: port of clients.  [a free one, kept]")
+@click.option("--kafka-heap", type=HEAP, help="kafka: Java heap, in MiB.  [512]")
+@click.option("--hbase-port", type=PORT, help="hbase: port of its Thrift server.  [a free one, kept]")
+@click.option("--hbase-heap", type=HEAP, help="hbase: Java heap of HBase itself, in MiB.  [1024]")
 @click.option("--period", type=click.IntRange(1, 60), help="chain: seconds between blocks of a new network.  [1]")
 @click.option("--chain-id", type=click.IntRange(1, 2**31), help="chain: chain id of a new network.  [7239540]")
 @as_json
 @click.pass_obj
 def up(ctx: Context, /, names: tuple[str, ...], **options: Any) -> None:
-    """Start what isn't running of the servers NAME..., and wait until they work.
+    """Start what isn't running of the servers NAME..., all at once, and wait until they work.
 
     They go on when this command has ended, until `negawatt stack down`. What they keep survives that, and a crash.
+
+    Kafka and HBase need Java 17 and, the first time, Maven, which fetches their jars once for all workspaces. They
+    work when what was written was read back. Use them by `bus = "stack://"` and `store = "stack://"` in
+    negawatt.toml.
 
     The chain's first start makes the network: chain id, keys, accounts, first block. It finds geth 1.13.15, or builds
     it with Go, which takes some minutes. Use it with --chain stack:// or `chain = "stack://"` in negawatt.toml.
     """
-    ctx.screen.document({name: SERVICES[name].up(ctx, **options) for name in _once(names)})
+    services = _chosen(ctx, names)
+    if not services:
+        raise click.UsageError(f"this workspace has no servers yet: name those to start, of {', '.join(SERVICES)}")
+    for option, value in options.items():
+        of = option.partition("_")[0] if option.startswith(("kafka_", "hbase_")) else "chain"
+        if value is not None and of not in [service.name for service in services]:
+            raise click.UsageError(f"--{option.replace('_', '-')} is for {of}, which isn't to be started")
+    _refuse_without_memory(ctx, services, options)
+    done = _start_together(ctx, services, options)
+    document = {service.name: service.status(ctx) | done[service.name] for service in services}
+    for service in services:
+        made, started = done[service.name]["made"], done[service.name]["started"]
+        what = f"started {' and '.join(started)}{', made new' if made else ''}" if started else "was running already"
+        ctx.screen.say(f"  {service.name}: {what}; use it by {service.how_to_use(ctx.workspace)}")
+    ctx.screen.document(document)
 
 
 @stack.command(short_help="Show what the servers are doing.")
+@NAMES
 @as_json
 @click.pass_obj
-def status(ctx: Context) -> None:
-    """Show the servers of this workspace, node by node."""
-    ctx.screen.document({name: service.status(ctx) for name, service in SERVICES.items()})
+def status(ctx: Context, names: tuple[str, ...]) -> None:
+    """Show the servers of this workspace, program by program."""
+    document = dict[str, Any]()
+    for service in [SERVICES[name] for name in names or SERVICES]:
+        if service.folder(ctx.workspace).exists():
+            document[service.name] = service.status(ctx)
+        else:
+            ctx.screen.say(
+                f"{service.name}: none in this workspace; start one with `negawatt stack up {service.name}`"
+            )
+            document[service.name] = {"state": "none"}
+    ctx.screen.document(document)
+
+
+@stack.command(short_help="Show the end of the servers' logs.")
+@NAMES
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Lines of each log."
+)
+@as_json
+@click.pass_obj
+def logs(ctx: Context, names: tuple[str, ...], lines: int) -> None:
+    """Show the last lines of what the servers NAME... say."""
+    from infra.daemons import tail  # noqa: PLC0415
+
+    document = dict[str, Any]()
+    for service in _chosen(ctx, names):
+        document[service.name] = shown = {
+            program: {"log": str(log), "lines": tail(log, lines).splitlines()}
+            for program, log in service.logs(ctx.workspace).items()
+        }
+        for entry in shown.values():
+            ctx.screen.say(f"==> {entry['log']} <==")
+            for line in entry["lines"]:
+                ctx.screen.say(escape(line))
+    ctx.screen.document(document)
 
 
 @stack.command(short_help="Stop servers.")
 @NAMES
-@click.option("--erase", is_flag=True, help="Delete what they keep, too: chain, keys and all. There is no way back.")
+@click.option("--erase", is_flag=True, help="Delete what they keep, too, without asking, as `reset --yes` does.")
 @as_json
 @click.pass_obj
 def down(ctx: Context, names: tuple[str, ...], erase: bool) -> None:
     """Stop the servers NAME...; what they keep stays, unless --erase is given."""
-    ctx.screen.document({name: SERVICES[name].down(ctx, erase) for name in _once(names)})
+    ctx.screen.document({service.name: _stop(ctx, service, erase) for service in _chosen(ctx, names)})
 
 
-def _once(names: tuple[str, ...]) -> list[str]:
-    return list(dict.fromkeys(names))
+@stack.command(short_help="Stop servers and delete what they keep.")
+@click.argument("names", nargs=-1, required=True, type=_CHOICE, metavar="NAME...")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@as_json
+@click.pass_obj
+def reset(ctx: Context, names: tuple[str, ...], yes: bool) -> None:
+    """Stop the servers NAME... and delete all that they keep: data, keys, settings. There is no way back."""
+    services = _chosen(ctx, names)
+    folders = [str(folder) for service in services if (folder := service.folder(ctx.workspace)).exists()]
+    if folders and not yes:
+        click.confirm(f"Delete {' and '.join(folders)} with all data?", abort=True, err=True)
+    ctx.screen.document({service.name: _stop(ctx, service, True) for service in services})
+
+
+def _chosen(ctx: Context, names: tuple[str, ...]) -> list[Service]:
+    """The named services, each once; without names those that the workspace has."""
+    if names:
+        return [SERVICES[name] for name in dict.fromkeys(names)]
+    return [service for service in SERVICES.values() if service.folder(ctx.workspace).exists()]
+
+
+def _stop(ctx: Context, service: Service, erase: bool) -> dict[str, Any]:
+    folder = service.folder(ctx.workspace)
+    if not folder.exists():
+        ctx.screen.say(f"{service.name}: none in this workspace; nothing to stop")
+        return {"stopped": [], "erased": False}
+    stopped = service.down(ctx.workspace, erase=erase)
+    what = f"stopped {' and '.join(stopped)}" if stopped else "was not running"
+    ctx.screen.say(f"{service.name}: {what}; its data are {'erased' if erase else f'kept in {folder}'}")
+    return {"stopped": stopped, "erased": erase}
+
+
+def _refuse_without_memory(ctx: Context, services: list[Service], options: dict[str, Any]) -> None:
+    """Each asks for itself, but would not see what the others are about to take."""
+    from infra.java import require_memory  # noqa: PLC0415
+
+    needed = sum(service.memory_to_start_mib(ctx.workspace, options) for service in services)
+    if needed:
+        names = " and ".join(service.name for service in services)
+        require_memory(needed, f"{names} (see --kafka-heap and --hbase-heap)")
+
+
+def _start_together(ctx: Context, services: list[Service], options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Start services at the same time under one progress display; what each of them did, by name.
+
+    Threads are daemons, so that Ctrl-C ends us at once; programs that were started by then go on.
+    """
+    done: dict[str, dict[str, Any]] = {}
+    failed: dict[str, Exception] = {}
+
+    def start(service: Service, progress: Progress) -> None:
+        try:
+            done[service.name] = service.up(ctx, progress, options)
+        except Exception as error:  # raised below, in the thread that people see
+            failed[service.name] = error
+
+    with ctx.screen.progress() as progress:
+        threads = [threading.Thread(target=start, args=(service, progress), daemon=True) for service in services]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for error in failed.values():
+        if not isinstance(error, NegawattError):
+            raise error
+    if len(failed) > 1:
+        raise NegawattError("\n".join(f"{name}: {error}" for name, error in failed.items()))
+    for error in failed.values():
+        raise error
+    return done

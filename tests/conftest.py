@@ -26,3 +26,21 @@ def geth_network(tmp_path_factory):
 
     with a_network(tmp_path_factory.mktemp("geth") / "chain") as network:
         yield network
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory):
+    """A Kafka broker; use topics of your own names, and who kills it brings it up again."""
+    from kafka_desk import a_kafka
+
+    with a_kafka(tmp_path_factory.mktemp("kafka") / "kafka") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def hbase(tmp_path_factory):
+    """An HBase with its Thrift server; use tables of your own names, and who kills it brings it up again."""
+    from hbase_desk import an_hbase
+
+    with an_hbase(tmp_path_factory.mktemp("hbase") / "hbase") as server:
+        yield server

@@ -19,7 +19,8 @@ def run(tmp_path):
 def test_without_a_network_status_names_the_command_that_makes_one(run, tmp_path):
     done = run("status")
     assert (done.exit_code, "negawatt stack up chain" in done.output) == (0, True)
-    assert json.loads(run("status", "--json").stdout) == {"chain": {"state": "none"}}
+    nothing = {name: {"state": "none"} for name in ("chain", "kafka", "hbase", "spark")}
+    assert json.loads(run("status", "--json").stdout) == nothing
     assert not (tmp_path / "stack").exists()
 
 
@@ -54,5 +55,5 @@ def test_what_the_first_block_fixed_cannot_be_changed(run, tmp_path, option):
 
 
 def test_an_unknown_server_is_refused_with_those_there_are(run):
-    done = run("up", "kafka")
-    assert (done.exit_code, "'kafka' is not 'chain'" in done.output) == (2, True)
+    done = run("up", "mongo")
+    assert (done.exit_code, "'mongo' is not one of 'chain', 'kafka', 'hbase'" in done.output) == (2, True)
