@@ -10,7 +10,11 @@ from typing import Protocol
 from domain.errors import NegawattError
 from domain.readings import Readings
 
-KNOWN_SCHEMES = ("memory://",)
+KNOWN_SCHEMES = ("memory://", "kafka://")
+
+
+class BusError(NegawattError):
+    """A bus can't be reached, or doesn't take what is published; the sentence says which and what to do."""
 
 
 class ReadingsConsumer(Protocol):
@@ -40,6 +44,10 @@ class Bus(Protocol):
         """Return once every batch published so far was consumed and made durable."""
         ...
 
+    def close(self) -> None:
+        """Let go of servers; what was not flushed may come again, and is never lost."""
+        ...
+
 
 class MemoryBus:
     """The bus of a single process: publishing a batch is calling its consumers, in order of subscription.
@@ -65,6 +73,9 @@ class MemoryBus:
         for consumer in self._consumers:
             consumer.flush()
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
 
 def open_bus(url: str) -> Bus:
     """The bus that a setting names.
@@ -74,8 +85,21 @@ def open_bus(url: str) -> Bus:
     >>> open_bus("pigeon://loft")
     Traceback (most recent call last):
       ...
-    domain.errors.NegawattError: bus 'pigeon://loft': unknown scheme; known: memory://
+    domain.errors.NegawattError: bus 'pigeon://loft': unknown scheme; known: memory://, kafka://
+
+    Raises
+    ------
+    NegawattError
+        An unknown scheme, or no broker at the address.
     """
     if url == "memory://":
         return MemoryBus()
+    if url.startswith("kafka://"):
+        try:
+            from ingest.kafka_bus import KafkaBus  # noqa: PLC0415  its client is optional
+        except ModuleNotFoundError as missing:
+            if missing.name not in ("kafka", "crc32c"):
+                raise
+            raise BusError(f"bus {url!r} needs the package kafka-python: pip install 'negawatt[kafka]'") from missing
+        return KafkaBus(url)
     raise NegawattError(f"bus {url!r}: unknown scheme; known: {', '.join(KNOWN_SCHEMES)}")
