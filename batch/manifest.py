@@ -134,3 +134,38 @@ class ManifestLog:
         for old in self._versions():
             if old <= version - _KEEP:
                 self._path(old).unlink(missing_ok=True)
+
+
+class PinnedLog(ManifestLog):
+    """A log that ends at a manifest, whatever was committed since.
+
+    The manifest is handed in, not read: twenty commits later its file is gone, while the files that it names stay for
+    an hour.
+
+    Raises
+    ------
+    StoreError
+        The folder of manifests isn't there, so this machine doesn't see the store.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        if not folder.is_dir():
+            raise StoreError(
+                f"a task finds no store at {folder.parent}: it must be on a path that every executor sees"
+            )
+        super().__init__(folder)
+        self._manifest = manifest
+
+    def latest(self) -> Manifest:
+        """The manifest that it ends at."""
+        return self._manifest
+
+    def commit(self, add: list[DataFile], remove: list[DataFile] = []) -> Manifest | None:  # noqa: B006
+        """Refuse.
+
+        Raises
+        ------
+        StoreError
+            Always.
+        """
+        raise StoreError(f"this view of {self._folder.parent} shows a moment and takes no readings: open the store")

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from batch.manifest import DataFile, ManifestLog
+from batch.manifest import DataFile, Manifest, ManifestLog, PinnedLog
 from batch.wide import (
     NONE,
     WideDays,
@@ -99,9 +99,32 @@ class ParquetStore:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         if taken and not (folder / "manifests").is_dir():
             raise StoreError(f"{folder} holds something else than a store of readings; name another folder")
-        self._log = ManifestLog(folder / "manifests")
+        self._log: ManifestLog = ManifestLog(folder / "manifests")
         self._log.create(buckets)
         self.buckets = self._log.latest().buckets
+
+    @classmethod
+    def at(cls, folder: Path, manifest: Manifest) -> ParquetStore:
+        """A store as it was at a manifest, to be read only: what is added since then isn't there.
+
+        Raises
+        ------
+        StoreError
+            The folder is no store; none is made of it.
+        """
+        store = cls.__new__(cls)
+        store.folder, store.buckets, store._log = folder, manifest.buckets, PinnedLog(folder / "manifests", manifest)
+        return store
+
+    @property
+    def url(self) -> str:
+        """What `batch.stores.open_store` opens it by."""
+        return self.folder.resolve().as_uri()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest in force: which files hold the store's readings now."""
+        return self._log.latest()
 
     def append(self, readings: Iterable[Readings]) -> AppendResult:
         """Add readings; what is already there changes nothing, what outranks it replaces it.
@@ -258,8 +281,32 @@ class ParquetStore:
         estimated = quality_of(stamps) == Quality.ESTIMATED
         return LoadBlock(meters, energy_of(stamps), estimated if estimated.any() else None)
 
-    def compact(self) -> int:
-        """Fold the files of each bucket into one; returns how many were folded.
+    def read_days(
+        self,
+        days: NDArray[np.integer],
+        interval_minutes: int,
+        bucket: int,
+        register: Register = Register.IMPORT,
+    ) -> WideDays:
+        """All that is known of one bucket's meters on some UTC days, with quality and revision.
+
+        Parameters
+        ----------
+        days : ndarray
+            Days since 1970; as many as fit in memory. See `WideDays`.
+        """
+        files = [
+            f
+            for f in self._log.latest().of(table_name(register, interval_minutes), bucket)
+            if ((days >= f.first_day) & (days <= f.last_day)).any()
+        ]
+        if not files:
+            per_day = slots_per_day(interval_minutes)
+            return WideDays(np.empty(0, object), np.empty(0, np.int32), np.empty((0, per_day), np.int64))
+        return merge([self._wide(self._read(f, days, None)) for f in files])
+
+    def compact(self, day: int | None = None) -> int:
+        """Fold the files of each bucket into one, whatever the day; returns how many were folded.
 
         Files that were out of force for an hour (what was folded, what crashed writers left) are removed.
         """

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
+import hashlib
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from datetime import time as clock
 from pathlib import Path
@@ -15,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batch.parquet_store import ParquetStore
 from batch.session import check_java, open_session, warm_up
 from domain.calendars import day_type
 from domain.certificates import CertificateSet, Resource
@@ -114,8 +117,11 @@ def run_demo(
     weather: Path | None,
     events: int | None,
     programme: str | None,
+    stack: bool,
 ) -> None:
     """Run the demonstration in ``folder`` and print what came of it.
+
+    With ``stack``, readings go through a Kafka and an HBase that it starts for itself, and stops at its end.
 
     Raises
     ------
@@ -124,53 +130,56 @@ def run_demo(
     """
     began = time.perf_counter()
     check_java()
-    workspace = _fresh_workspace(folder)
+    workspace = _fresh_workspace(folder, seed)
     name = programme or ("demo-pacific" if readings else "kpx-max-4-of-5")
     rules = workspace.programme(name)
     spark = _Background(settings.spark, workspace.spark_log)  # Spark starts while homes are simulated and read
-    with screen.progress() as progress:
-        if readings is None:
-            made = simulate_homes(rules, folder / "input", homes, days, 5, seed, date(2025, 6, 2), progress)
-            files, late = [made["readings"]], [made["late"]]
-            workspace.add_resources(read_resources(made["homes"]).values())
-            called = [workspace.event(str(made["event"]))]
-        else:
-            files, late, called = [readings], [], []
-        taken = pipeline.ingest(workspace, settings, files, progress=progress)
-        if readings is not None:
-            called = _call_events(workspace, rules, readings, weather, events or 3)
-    screen.say(
-        f"{taken.accepted:,} readings of {taken.meters} homes, every {taken.interval_minutes} min, "
-        f"{taken.first} to {taken.last}, in {taken.seconds:.1f} s; {taken.rejected:,} rejected"
-    )
-    if readings is not None:
+    with contextlib.ExitStack() as servers:
+        if stack:
+            settings = servers.enter_context(_servers(workspace, settings, screen))
+        with screen.progress() as progress:
+            if readings is None:
+                made = simulate_homes(rules, folder / "input", homes, days, 5, seed, date(2025, 6, 2), progress)
+                files, late = [made["readings"]], [made["late"]]
+                workspace.add_resources(read_resources(made["homes"]).values())
+                called = [workspace.event(str(made["event"]))]
+            else:
+                files, late, called = [readings], [], []
+            taken = pipeline.ingest(workspace, settings, files, progress=progress)
+            if readings is not None:
+                called = _call_events(workspace, settings, rules, readings, weather, events or 3)
         screen.say(
-            "These homes were never asked to use less: what they seem to save here is the error of the baseline. "
-            f"Each is taken to have contracted {REAL_HOME_W} W."
+            f"{taken.accepted:,} readings of {taken.meters} homes, every {taken.interval_minutes} min, "
+            f"{taken.first} to {taken.last}, in {taken.seconds:.1f} s; {taken.rejected:,} rejected"
         )
-    outcomes = [_one_event(workspace, settings, screen, event, rules, spark, late) for event in called]
-    timings = [outcome["timing"] for outcome in outcomes]
-    for event, outcome in zip(called, outcomes, strict=True):
-        outcome["report"] = str(
-            pipeline.report(workspace, event, timings=timings, provisional=outcome.pop("changes"))
+        if readings is not None:
+            screen.say(
+                "These homes were never asked to use less: what they seem to save here is the error of the baseline. "
+                f"Each is taken to have contracted {REAL_HOME_W} W."
+            )
+        outcomes = [_one_event(workspace, settings, screen, event, rules, spark, late) for event in called]
+        timings = [outcome["timing"] for outcome in outcomes]
+        for event, outcome in zip(called, outcomes, strict=True):
+            outcome["report"] = str(
+                pipeline.report(workspace, settings, event, timings=timings, provisional=outcome.pop("changes"))
+            )
+        screen.table(
+            "Seconds to confirmed payment, beside Table 1 of Kim et al. (2018)",
+            ("", "homes", "certification", "contract", "confirmation", "total"),
+            [
+                *(("paper", row["homes"], *map(float, list(row.values())[1:])) for row in PAPER_TIMINGS),
+                *(("negawatt", *t.values()) for t in timings),
+            ],
         )
-    screen.table(
-        "Seconds to confirmed payment, beside Table 1 of Kim et al. (2018)",
-        ("", "homes", "certification", "contract", "confirmation", "total"),
-        [
-            *(("paper", row["homes"], *map(float, list(row.values())[1:])) for row in PAPER_TIMINGS),
-            *(("negawatt", *t.values()) for t in timings),
-        ],
-    )
-    screen.say(
-        f"Seconds run from the event's data being in to {settings.confirmations} blocks on top of the last payment, "
-        f"in a warm Spark session.\nStarting and warming Spark, once per process: {spark.seconds:.1f} s. "
-        f"All of it: {time.perf_counter() - began:.1f} s"
-    )
-    for event, outcome in zip(called, outcomes, strict=True):
-        screen.say(f"report: {outcome['report']}")
-        screen.say(f"check it again: negawatt -w {folder} verify {event.id}")
-    screen.document({"ingest": vars(taken), "events": outcomes, "session_s": round(spark.seconds, 2)})
+        screen.say(
+            f"Seconds run from the event's data being in to {settings.confirmations} blocks on top of the last "
+            f"payment, in a warm Spark session.\nStarting and warming Spark, once per process: "
+            f"{spark.seconds:.1f} s. All of it: {time.perf_counter() - began:.1f} s"
+        )
+        for event, outcome in zip(called, outcomes, strict=True):
+            screen.say(f"report: {outcome['report']}")
+            screen.say(f"check it again: negawatt -w {folder} verify {event.id}")
+        screen.document({"ingest": vars(taken), "events": outcomes, "session_s": round(spark.seconds, 2)})
 
 
 def _one_event(
@@ -184,13 +193,15 @@ def _one_event(
 ) -> dict[str, Any]:
     """Certify, settle and verify one event; print each step's result."""
     with screen.progress() as progress:
-        early, _, provisional_s = pipeline.certify(workspace, event, provisional=True)
+        early, _, provisional_s = pipeline.certify(workspace, settings, event, provisional=True)
         if late:
             pipeline.ingest(workspace, settings, late, progress=progress)
         progress("start Spark", 0, 1)
         session = spark.session()
         progress("start Spark", 1, 1)
-        certificates, reductions, certified_s = pipeline.certify(workspace, event, session=session, progress=progress)
+        certificates, reductions, certified_s = pipeline.certify(
+            workspace, settings, event, session=session, progress=progress
+        )
         with chains.open_chain(workspace, settings, chains.before(event)) as chain:
             settled = settling.settle(workspace, settings, chain, event, certificates, progress=progress)
             checks = settling.verify_event(workspace, chain, event.id)
@@ -265,12 +276,17 @@ def _reason(reductions: Reductions, row: int) -> str:
 
 
 def _call_events(
-    workspace: Workspace, programme: Programme, readings: Path, weather: Path | None, count: int
+    workspace: Workspace,
+    settings: Settings,
+    programme: Programme,
+    readings: Path,
+    weather: Path | None,
+    count: int,
 ) -> list[DREvent]:
     """Register the homes that have readings, and call events on the hottest days that the programme allows."""
     speed = DuckDBStore(workspace.speed)
     try:
-        store = ParquetStore(workspace.store)
+        store = pipeline.batch_store(workspace, settings)
         minutes = store.intervals()[0]
         slots, wh = speed.totals(minutes)
         homes = store.meters(minutes)
@@ -322,14 +338,35 @@ def _callable(programme: Programme, day: date) -> bool:
     return day >= begins and programme.terms_on(day).baseline_for(day_type(day, programme.holidays)) is not None
 
 
-def _fresh_workspace(folder: Path) -> Workspace:
-    """An empty workspace where the last demonstration was."""
+@contextlib.contextmanager
+def _servers(workspace: Workspace, settings: Settings, screen: Screen) -> Iterator[Settings]:
+    """A Kafka and an HBase of the demonstration's own while the block runs; the settings that name them."""
+    from infra.hbase_server import HBaseServer  # noqa: PLC0415  only for those who ask for servers
+    from infra.kafka_server import KafkaServer  # noqa: PLC0415
+
+    bus = KafkaServer.create(workspace.stack / "kafka")
+    store = HBaseServer.create(workspace.stack / "hbase")
+    began = time.perf_counter()
+    try:
+        with screen.progress() as progress, ThreadPoolExecutor() as pool:
+            for started in [pool.submit(server.up, progress, screen.say) for server in (bus, store)]:
+                started.result()
+        screen.say(f"Kafka at {bus.url} and HBase at {store.url} are ready after {time.perf_counter() - began:.1f} s")
+        yield replace(settings, bus=bus.url, store=store.url)
+    finally:
+        for server in (bus, store):
+            server.down()
+
+
+def _fresh_workspace(folder: Path, seed: int) -> Workspace:
+    """An empty workspace where the last demonstration was; the same seed gives the same pseudonyms and root."""
     mark = folder / "DEMO"
     if folder.exists():
         if any(folder.iterdir()) and not mark.exists():
             raise NegawattError(f"{folder} holds something else than a demonstration: name another --workspace")
         shutil.rmtree(folder)
     write_whole(mark, f"{_MARK}: emptied by the next one\n".encode())
+    write_whole(folder / "salt", hashlib.sha256(f"{_MARK} {seed}".encode()).digest(), mode=0o600)
     return Workspace(folder)
 
 

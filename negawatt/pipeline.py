@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batch.certify import certify_event
-from batch.parquet_store import AppendResult, ParquetStore, bucket_of
+from batch.parquet_store import AppendResult, bucket_of
 from batch.session import open_session
+from batch.stores import BatchStore, open_store
 from domain.certificates import CertificateSet, issue_certificates, resource_key
 from domain.certification import FINDINGS, Reductions
 from domain.errors import InvalidEventError, StoreError
@@ -42,7 +43,7 @@ BATCH_BUFFER = 20_000_000
 class BatchConsumer:
     """Takes readings from the bus to the batch store, in large appends."""
 
-    def __init__(self, store: ParquetStore) -> None:
+    def __init__(self, store: BatchStore) -> None:
         self._store, self._held, self._size = store, list[Readings](), 0
         self.result = AppendResult(0, 0, 0)
 
@@ -148,8 +149,8 @@ def ingest(
 @contextlib.contextmanager
 def layers(workspace: Workspace, settings: Settings) -> Iterator[tuple[Callable[[Readings], None], BatchConsumer]]:
     """The bus with both layers' consumers on it; everything published is durable when the block ends."""
-    bus = open_bus(settings.bus)
-    batch = BatchConsumer(ParquetStore(workspace.store, buckets=settings.buckets))
+    bus = open_bus(_address(workspace, settings.bus, "bus"))
+    batch = BatchConsumer(batch_store(workspace, settings))
     speed = DuckDBStore(workspace.speed)
     try:
         bus.subscribe(batch)
@@ -157,6 +158,7 @@ def layers(workspace: Workspace, settings: Settings) -> Iterator[tuple[Callable[
         yield bus.publish, batch
         bus.flush()
     finally:
+        bus.close()
         speed.close()
 
 
@@ -179,7 +181,21 @@ def _ingest_result(read: ImportSummary, stored: AppendResult, seconds: float) ->
     )
 
 
-def plan_event(workspace: Workspace, event: DREvent) -> EventPlan:
+def batch_store(workspace: Workspace, settings: Settings) -> BatchStore:
+    """The batch store that a workspace's settings name."""
+    return open_store(_address(workspace, settings.store, "store") or workspace.store, buckets=settings.buckets)
+
+
+def _address(workspace: Workspace, setting: str, part: str) -> str:
+    """An address as a setting gives it; ``stack://`` is that of the workspace's own server."""
+    if setting != "stack://":
+        return setting
+    from negawatt.stack_services import bus_address, store_address  # noqa: PLC0415  servers are not always there
+
+    return {"bus": bus_address, "store": store_address}[part](workspace)
+
+
+def plan_event(workspace: Workspace, store: BatchStore, event: DREvent) -> EventPlan:
     """The plan of a workspace's event, at the interval of its readings.
 
     Raises
@@ -187,21 +203,20 @@ def plan_event(workspace: Workspace, event: DREvent) -> EventPlan:
     NegawattError
         There are no readings, or of several intervals, or the programme has no rule for the event.
     """
-    store = ParquetStore(workspace.store)
     intervals = store.intervals()
     if len(intervals) != 1:
         found = ", ".join(f"{minutes} min" for minutes in intervals) or "none"
-        raise StoreError(f"readings of one interval are needed to certify; {workspace.store} holds: {found}")
+        raise StoreError(f"readings of one interval are needed to certify; {store.url} holds: {found}")
     programme = workspace.programme(event.programme)
     return make_plan(event, programme, intervals[0], event_days=workspace.other_event_days(event, programme))
 
 
 def certify(
     workspace: Workspace,
+    settings: Settings,
     event: DREvent,
     *,
     session: SparkSession | None = None,
-    settings: Settings | None = None,
     provisional: bool = False,
     progress: Progress = quiet,
 ) -> tuple[CertificateSet, Reductions, float]:
@@ -210,7 +225,7 @@ def certify(
     Parameters
     ----------
     session : SparkSession, optional
-        For the batch layer; one is opened by ``settings`` when none is given.
+        For the batch layer; default: one that the settings name.
     provisional : bool
         From the speed store, at once; never settled.
 
@@ -225,7 +240,8 @@ def certify(
         No resources, no readings, or the event is settled already and the new certificates differ.
     """
     resources = workspace.participants(event)
-    plan = plan_event(workspace, event)
+    store = batch_store(workspace, settings)
+    plan = plan_event(workspace, store, event)
     if provisional:
         speed = DuckDBStore(workspace.speed)
         try:
@@ -235,8 +251,7 @@ def certify(
         finally:
             speed.close()
     else:
-        session = session or open_session((settings or Settings()).spark, log=workspace.spark_log)
-        store = ParquetStore(workspace.store)
+        session = session or open_session(settings.spark, log=workspace.spark_log)
         began = time.perf_counter()
         reductions = certify_event(
             session, store, plan, resources, lambda done, total: progress("certify", done, total)
@@ -274,6 +289,7 @@ def summarise(certificates: CertificateSet, reductions: Reductions, seconds: flo
 
 def report(
     workspace: Workspace,
+    settings: Settings,
     event: DREvent,
     *,
     timings: Sequence[dict[str, Any]] = (),
@@ -289,7 +305,7 @@ def report(
         published.read_bytes(),
         settlement=json.loads(settlement.read_text()) if settlement.exists() else None,
         meter_of={"0x" + resource_key(salt, meter).hex(): meter for meter in people},
-        around=usage_around(workspace, event, people),
+        around=usage_around(workspace, batch_store(workspace, settings), event, people),
         timings=timings,
         provisional=provisional,
     )
@@ -298,10 +314,9 @@ def report(
     return path
 
 
-def usage_around(workspace: Workspace, event: DREvent, meters: Iterable[str]) -> UsageAround:
+def usage_around(workspace: Workspace, store: BatchStore, event: DREvent, meters: Iterable[str]) -> UsageAround:
     """Readings from four hours before an event to two hours after it, for its chart."""
-    store = ParquetStore(workspace.store)
-    minutes = plan_event(workspace, event).interval_minutes
+    minutes = plan_event(workspace, store, event).interval_minutes
     first = slot_of(event.start, minutes) - 240 // minutes
     last = slot_of(event.end, minutes) + 120 // minutes
     slots = np.arange(first, last, dtype=np.int64)

@@ -21,7 +21,10 @@ class Settings:
     Attributes
     ----------
     bus : str
-        ``memory://``.
+        ``memory://`` within this process, ``kafka://host:port``, or ``stack://`` for the workspace's own Kafka.
+    store : str
+        The batch store: a folder, ``file:///folder``, ``hbase://host:port``, or ``stack://`` for the workspace's own
+        HBase; empty for a folder in the workspace.
     spark : str
         Spark master, e.g. ``local[*]`` or ``spark://host:7077``.
     chain : str
@@ -46,6 +49,7 @@ class Settings:
     """
 
     bus: str = "memory://"
+    store: str = ""
     spark: str = "local[*]"
     chain: str = "anvil://"
     keystore: str = ""

@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from batch.parquet_store import ParquetStore, bucket_of
+from batch.stores import BatchStore
 from domain.certification import LoadBlock
 from domain.readings import MISSING, Quality, Readings, Register, make_readings
 from speed.duckdb_store import DuckDBStore
@@ -153,7 +154,7 @@ ADAPTERS = {
 
 
 def whole(
-    store: ParquetStore,
+    store: BatchStore,
     slots: np.ndarray,
     minutes: int = 60,
     meters: Iterable[str] | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import fields
 from datetime import timedelta
 
 import numpy as np
@@ -11,9 +12,10 @@ from builders import a_plan, a_programme
 from domain_builders import assert_equal_reductions
 from stores import ESTIMATED, Row, a_batch
 
-from batch.certify import certify_bucket, certify_event
-from batch.parquet_store import ParquetStore
+from batch.certify import certify_bucket, certify_event, certify_with_metrics
+from batch.parquet_store import ParquetStore, bucket_of
 from batch.session import warm_up
+from batch.snapshots import FolderSnapshot
 from domain.certification import Finding, join
 from domain.errors import StoreError
 from domain.plans import make_plan
@@ -128,11 +130,33 @@ def test_a_task_that_cannot_read_a_file_names_it(spark, store, how):
     assert (8, 8) not in calls
 
 
-def test_a_task_that_finds_no_store_says_so_and_makes_none(spark, store):
+def test_a_store_that_is_gone_is_said_to_be_and_not_made_anew(spark, store):
     shutil.rmtree(store.folder)
-    with pytest.raises(StoreError, match=f"a task finds no store at {store.folder}"):
+    with pytest.raises(StoreError, match=f"^{store.folder} is no store of readings"):
         certify_event(spark, store, PLAN, HOMES)
     assert not store.folder.exists()
+
+
+def test_a_task_that_finds_no_store_says_so_and_makes_none(spark, store, monkeypatch):
+    elsewhere = FolderSnapshot(store.folder / "elsewhere", store.manifest)
+    monkeypatch.setattr("batch.certify.snapshot_of", lambda _: elsewhere)
+    with pytest.raises(StoreError, match=f"^a task finds no store at {elsewhere.folder}: "):
+        certify_event(spark, store, PLAN, HOMES)
+    assert not elsewhere.folder.exists()
+
+
+def test_a_job_says_what_it_read_and_returned(spark, store):
+    result, metrics = certify_with_metrics(spark, store, PLAN, HOMES)
+    assert (metrics.rows, metrics.buckets) == (len(result), 16 - sum(bucket_is_empty(b) for b in range(16)))
+    assert metrics.tasks <= 8
+    assert metrics.read_bytes >= 4 * len(HOMES) * PLAN.slots.size
+    assert metrics.result_bytes > 0
+    assert metrics.slowest_task_seconds <= metrics.task_seconds
+    assert set(metrics.document()) == {field.name for field in fields(metrics)}
+
+
+def bucket_is_empty(bucket):
+    return not any(bucket_of(home, 16) == bucket for home in HOMES)
 
 
 def test_a_fault_of_the_programme_is_not_dressed_up_as_one_of_the_store(spark, store):

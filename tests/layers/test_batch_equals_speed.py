@@ -18,6 +18,7 @@ from stores import DictStore, Row, a_batch
 
 from batch.certify import certify_bucket
 from batch.parquet_store import ParquetStore, bucket_of
+from batch.stores import BatchStore
 from domain.certificates import Resource, issue_certificates
 from domain.certification import Finding, Reductions, certify, join
 from domain.events import DREvent
@@ -104,8 +105,9 @@ traffic = st.builds(
 class Layers:
     """Both layers on one bus, and a dict beside them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.batch, self.speed = ParquetStore(folder / "store", buckets=2), DuckDBStore(folder / "speed.duckdb")
+    def __init__(self, folder: Path, batch: BatchStore | None = None) -> None:
+        self.batch = ParquetStore(folder / "store", buckets=2) if batch is None else batch
+        self.speed = DuckDBStore(folder / "speed.duckdb")
         self.reference = DictStore()
         self.bus = MemoryBus()
         self.bus.subscribe(BatchConsumer(self.batch))
@@ -156,6 +158,24 @@ def test_both_layers_certify_the_same_bytes_as_a_dict_of_the_readings(name, star
         layers.batch.compact()
         assert_equal_reductions(layers.certified(plan, None)[0], batch)
         layers.speed.close()
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(("name", "start"), [CASES[0], ("kpx-max-4-of-5", OVER_MIDNIGHT_UTC)])
+def test_hbase_certifies_the_same_bytes_as_the_other_layer(hbase, tmp_path, name, start):
+    from hbase_layer import an_empty_store, give_back
+
+    plan = plan_for(name, start, 30)
+    busy = Traffic(11, 5, 1000, 0.02, 0.1, 0.1, 0.3, 0.3, 6, 0.3)
+    layers = Layers(tmp_path, an_empty_store(hbase.url))
+    layers.send(busy.rows(plan), plan, busy)
+    for meters in ([f"home {n}" for n in range(5)] + ["a home without readings"], None):
+        before = {published(plan, reductions) for reductions in layers.certified(plan, meters)}
+        layers.batch.compact()
+        after = {published(plan, reductions) for reductions in layers.certified(plan, meters)}
+        assert len(before | after) == 1
+    layers.speed.close()
+    give_back(layers.batch)
 
 
 GOOD = Traffic(1, 3, 1000, 0.0, 0.0, 0.0, 0.0, 0.0, 3, 0.0)

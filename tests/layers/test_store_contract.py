@@ -31,14 +31,31 @@ from domain.readings import MISSING, Register
 ONE_SLOT = np.array([[FIRST]])
 
 
-@pytest.fixture(params=ADAPTERS)
-def make_store(request, tmp_path):
+IN_HBASE = [pytest.param(name, marks=pytest.mark.stack) for name in ("hbase", "hbase, compacting")]
+
+
+@pytest.fixture(scope="session")
+def open_adapter(request):
+    """Opens an empty store of a kind; HBase is started when it is first asked for."""
+
+    def open_empty(adapter, folder):
+        if adapter in ADAPTERS:
+            return ADAPTERS[adapter](folder)
+        from hbase_layer import HBASE_ADAPTERS
+
+        return HBASE_ADAPTERS[adapter](request.getfixturevalue("hbase").url)
+
+    return open_empty
+
+
+@pytest.fixture(params=[*ADAPTERS, *IN_HBASE])
+def make_store(request, tmp_path, open_adapter):
     opened = []
 
     def make(name=""):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        opened.append(ADAPTERS[request.param](folder))
+        opened.append(open_adapter(request.param, folder))
         return opened[-1]
 
     yield make
@@ -253,28 +270,43 @@ def test_what_was_appended_is_there_after_reopening(store):
     assert store.append(a_batch([Row("c", FIRST, 9)])) == Counts(1, 0, 0)
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS)
-@settings(max_examples=60)
-@given(appends=st.lists(st.lists(rows, max_size=12), max_size=6), data=st.data())
-def test_any_store_keeps_and_counts_what_a_dict_does(adapter, appends, data):
+def with_examples(count, strategies):
+    """A property with many examples in embedded stores, and a few in HBase."""
+
+    def decorate(check):
+        def run(adapter, open_adapter, examples):
+            @settings(max_examples=examples)
+            @given(**strategies)
+            def holds(**drawn):
+                check(adapter, open_adapter, **drawn)
+
+            holds()
+
+        cases = [(name, count) for name in ADAPTERS]
+        cases += [pytest.param(name, 8, marks=pytest.mark.stack) for name in ("hbase", "hbase, compacting")]
+        return pytest.mark.parametrize(("adapter", "examples"), cases)(run)
+
+    return decorate
+
+
+@with_examples(60, {"appends": st.lists(st.lists(rows, max_size=12), max_size=6), "data": st.data()})
+def test_any_store_keeps_and_counts_what_a_dict_does(adapter, open_adapter, appends, data):
     asked = data.draw(st.none() | st.lists(st.sampled_from((*METERS, "nobody")), unique=True))
     with tempfile.TemporaryDirectory() as folder:
-        store, reference = ADAPTERS[adapter](Path(folder)), DictStore()
+        store, reference = open_adapter(adapter, Path(folder)), DictStore()
         for appended in appends:
             assert store.append(a_batch(appended)) == reference.append(appended)
         assert_equal_blocks(store.read(ALL_SLOTS, meters=asked), reference.read(ALL_SLOTS, asked))
         store.close()
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS)
-@settings(max_examples=25)
-@given(readings=st.lists(rows, min_size=1, max_size=20), data=st.data())
-def test_order_repeats_and_batches_change_nothing(adapter, readings, data):
+@with_examples(25, {"readings": st.lists(rows, min_size=1, max_size=20), "data": st.data()})
+def test_order_repeats_and_batches_change_nothing(adapter, open_adapter, readings, data):
     again = data.draw(st.permutations(readings + data.draw(st.lists(st.sampled_from(readings)))))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(again)), max_size=4)))
     parts = [again[a:b] for a, b in zip([0, *cuts], [*cuts, len(again)], strict=True)]
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        at_once, in_parts = ADAPTERS[adapter](Path(one)), ADAPTERS[adapter](Path(other))
+        at_once, in_parts = open_adapter(adapter, Path(one)), open_adapter(adapter, Path(other))
         at_once.append(a_batch(readings))
         for part in parts:
             in_parts.append(a_batch(part))
