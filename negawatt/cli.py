@@ -12,12 +12,15 @@ import click
 
 from negawatt import __version__
 from negawatt.cli_base import CONTEXT, EXISTING_FILE, Context, Group, as_json, chain_flags, setting, show_transactions
+from negawatt.cli_bus import consume, rejected, replay
+from negawatt.cli_compact import compact
 from negawatt.cli_energy import energy
 from negawatt.cli_exchange import exchange
 from negawatt.cli_home import consent, home
 from negawatt.cli_operator import deploy, dispute, reclaim, roster, treasury
 from negawatt.cli_outbox import outbox
 from negawatt.cli_stack import stack
+from negawatt.cli_vee import quality, vee
 from negawatt.console import Screen, kwh, money
 from negawatt.settings import load_settings
 from negawatt.workspace import Workspace, read_resources
@@ -213,7 +216,7 @@ def certify(ctx: Context, event: str, provisional: bool) -> None:
     called = ctx.workspace.event(event)
     with ctx.screen.progress() as progress:
         certificates, reductions, seconds = pipeline.certify(
-            ctx.workspace, called, settings=ctx.settings, provisional=provisional, progress=progress
+            ctx.workspace, ctx.settings, called, provisional=provisional, progress=progress
         )
     summary = pipeline.summarise(certificates, reductions, seconds)
     path = ctx.workspace.certificates(called.id, provisional=provisional)
@@ -312,7 +315,7 @@ def report(ctx: Context, event: str) -> None:
     """Write EVENT's page with charts: baseline against usage, reductions, payments, transactions, findings."""
     from negawatt import pipeline  # noqa: PLC0415
 
-    path = pipeline.report(ctx.workspace, ctx.workspace.event(event))
+    path = pipeline.report(ctx.workspace, ctx.settings, ctx.workspace.event(event))
     ctx.screen.document({"report": str(path)})
     ctx.screen.say(f"report: {path}")
 
@@ -333,6 +336,7 @@ def report(ctx: Context, event: str) -> None:
 )
 @click.option("--events", type=click.IntRange(1, 20), help="Events to call with --readings.  [default: 3]")
 @click.option("--programme", help="Programme.  [default: kpx-max-4-of-5; with --readings demo-pacific]")
+@click.option("--stack", is_flag=True, help="Over a Kafka and an HBase, started for it and stopped at its end.")
 @setting("--confirmations", "confirmations", "Blocks to wait for, one a second.")
 @setting("--spark", "spark", "Spark master.")
 @as_json
@@ -340,8 +344,9 @@ def report(ctx: Context, event: str) -> None:
 def demo(ctx: Context, /, **options: Any) -> None:
     """Show the whole job: readings in, an event certified and settled on a chain, verified, reported.
 
-    Needs no server: Parquet, DuckDB, Spark in this process and an anvil node of its own. Works in
-    WORKSPACE/demo, which it empties first.
+    Needs no server: Parquet, DuckDB, Spark in this process and an anvil node of its own. With --stack readings
+    go through Kafka into HBase, and the certificates are the same. Works in WORKSPACE/demo, which it empties
+    first.
     """
     if options["readings"] is None and (given := [n for n in ("events", "weather") if options[n] is not None]):
         raise click.UsageError(
@@ -377,5 +382,10 @@ def _day(value: Any) -> date:
 
 for command in (deploy, consent, home, roster, dispute, treasury, reclaim, exchange, energy):
     main.add_command(command)
+for command in (consume, replay, rejected):
+    main.add_command(command)
+main.add_command(compact)
 main.add_command(outbox)
 main.add_command(stack)
+main.add_command(vee)
+main.add_command(quality)
