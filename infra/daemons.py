@@ -100,7 +100,7 @@ def stop_daemon(words: Sequence[str], *, hard: bool = False, seconds: float = 30
     pid = find_daemon(words)
     if pid is None:
         return False
-    for sign, patience in ((signal.SIGKILL, 10.0),) if hard else ((signal.SIGINT, seconds), (signal.SIGKILL, 10.0)):
+    for sign, patience in ((signal.SIGKILL, 10.0),) if hard else ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):
         try:
             os.kill(pid, sign)
         except ProcessLookupError:

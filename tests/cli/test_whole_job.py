@@ -91,6 +91,17 @@ def test_the_demonstration_on_simulated_homes(tmp_path):
     assert "<svg" in (tmp_path / event["report"]).read_text()
 
 
+def test_over_kafka_and_hbase_the_demonstration_certifies_the_same(tmp_path):
+    published = []
+    for name, more in (("embedded", ()), ("stack", ("--stack",))):
+        (tmp_path / name).mkdir()
+        shown = negawatt(tmp_path / name, "demo", "--homes", 10, "--days", 40, "--confirmations", 1, *more)
+        (event,) = shown["events"]
+        published.append((tmp_path / name / event["report"]).parents[1] / "certificates" / f"{event['event']}.jsonl")
+    assert published[0].read_bytes() == published[1].read_bytes()
+    assert published[0].read_bytes().count(b"\n") == 11
+
+
 @pytest.mark.skipif(not REAL_HOMES.exists(), reason="the real homes' data is not beside this checkout")
 def test_the_demonstration_on_real_homes(tmp_path):
     shown = negawatt(tmp_path, "demo", "--readings", REAL_HOMES, "--events", 2, "--confirmations", 1)

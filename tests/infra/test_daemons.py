@@ -72,7 +72,7 @@ def test_its_environment_is_not_ours(daemon, tmp_path, monkeypatch):
 
 
 def test_stopping_lets_a_program_end_by_itself(daemon, tmp_path):
-    pid, words = daemon(f"trap 'echo bye; exit' INT\necho ready\n{FOREVER}")
+    pid, words = daemon(f"trap 'echo bye; exit' TERM\necho ready\n{FOREVER}")
     assert wait_until(lambda: tail(tmp_path / "log") == "ready", 5)
     assert stop_daemon(words)
     assert tail(tmp_path / "log") == "ready\nbye"
@@ -81,7 +81,7 @@ def test_stopping_lets_a_program_end_by_itself(daemon, tmp_path):
 
 
 def test_a_program_that_will_not_end_is_killed_when_its_time_is_up(daemon, tmp_path):
-    _, words = daemon(f"trap '' INT\necho ready\n{FOREVER}")
+    _, words = daemon(f"trap '' TERM\necho ready\n{FOREVER}")
     assert wait_until(lambda: tail(tmp_path / "log") == "ready", 5)
     began = time.monotonic()
     assert stop_daemon(words, seconds=0.3)
@@ -90,7 +90,7 @@ def test_a_program_that_will_not_end_is_killed_when_its_time_is_up(daemon, tmp_p
 
 
 def test_a_hard_stop_asks_nothing(daemon, tmp_path):
-    _, words = daemon(f"trap 'echo bye; exit' INT\necho ready\n{FOREVER}")
+    _, words = daemon(f"trap 'echo bye; exit' TERM\necho ready\n{FOREVER}")
     assert wait_until(lambda: tail(tmp_path / "log") == "ready", 5)
     assert stop_daemon(words, hard=True)
     assert tail(tmp_path / "log") == "ready"
