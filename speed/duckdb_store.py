@@ -6,6 +6,7 @@ sums. The views ``import_5`` and so on show a register at an interval with names
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class DuckDBStore:
     def __init__(self, path: Path | None = None) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         try:
             self._db = duckdb.connect(str(path) if path else ":memory:")
         except duckdb.Error as failed:
@@ -59,7 +61,13 @@ class DuckDBStore:
         self._db.close()
 
     def append(self, readings: Readings) -> LoadResult:
-        """Load a batch in one transaction; repeats change nothing, readings of higher precedence replace."""
+        """Load a batch in one transaction; repeats change nothing, readings of higher precedence replace.
+
+        Raises
+        ------
+        StoreError
+            The database can't take it, for want of room for instance; nothing of the batch is kept.
+        """
         if len(readings) == 0:
             return LoadResult(0, 0, 0)
         given, batch = len(readings), readings.winners()
@@ -101,8 +109,11 @@ class DuckDBStore:
             written = self._count(f"SELECT count(*) FROM {fresh}", [])  # noqa: S608
             self._db.execute(f"INSERT INTO {table} SELECT meter, slot, wh, quality, revision FROM {fresh}")  # noqa: S608
             self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
+        except BaseException as failed:
+            with contextlib.suppress(duckdb.Error):  # a fatal error has rolled back, and refuses everything after it
+                self._db.execute("ROLLBACK")
+            if isinstance(failed, duckdb.Error):
+                raise StoreError(f"speed store {self._path or 'in memory'}: {failed}") from failed
             raise
         finally:
             self._db.unregister("incoming")

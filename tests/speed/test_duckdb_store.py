@@ -100,7 +100,7 @@ def test_a_load_that_fails_leaves_nothing_behind_and_the_next_one_works(store, w
     news = a_batch([Row("a", FIRST, 4, ACTUAL, 1), Row("newcomer", FIRST, 7)])
     connection = store._db
     store._db = OutOfSpace(connection, word)
-    with pytest.raises(duckdb.IOException, match="no space left"):
+    with pytest.raises(StoreError, match="no space left"):
         store.append(news)
     store._db = connection
     assert contents(store) == before
@@ -111,7 +111,7 @@ def test_a_load_that_fails_leaves_nothing_behind_and_the_next_one_works(store, w
 def test_a_first_load_that_fails_leaves_no_meters(store):
     connection = store._db
     store._db = OutOfSpace(connection, "INSERT INTO readings")
-    with pytest.raises(duckdb.IOException):
+    with pytest.raises(StoreError):
         store.append(a_batch([Row("a", FIRST, 5)], 15))
     store._db = connection
     assert contents(store) == {"meters": []}
@@ -204,3 +204,32 @@ def test_without_participants_every_meter_with_readings_is_certified(store):
     store.append(a_batch([Row("elsewhere", int(plan.slots.max()) + 50, 1)], 30))
     assert certify_provisionally(store, plan).meters.tolist() == ["a", "b"]
     assert certify_provisionally(DuckDBStore(), plan).meters.tolist() == []
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from domain.errors import StoreError
+from domain.readings import make_readings
+from speed.duckdb_store import DuckDBStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+store = DuckDBStore(Path(sys.argv[1]))
+store.append(make_readings(["a"], [0], [1], interval_minutes=5))
+room = max(file.stat().st_size for file in Path(sys.argv[1]).parent.iterdir()) + 100_000
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+n = 300_000
+wh = np.random.default_rng(1).integers(0, 10**8, n)
+try:
+    store.append(make_readings(["a"] * n, range(1, n + 1), wh, interval_minutes=5))
+except StoreError as told:
+    print(told)
+"""
+
+
+def test_a_disk_without_room_is_said_and_keeps_nothing_of_the_batch(path):
+    told = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, check=True).stdout
+    assert told.startswith(f"speed store {path}: ")
+    again = DuckDBStore(path)
+    assert sql(again, "SELECT count(*), sum(wh) FROM readings_import_5") == [(1, 1)]
+    again.close()
