@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+import happybase  # noqa: F401  makes Hbase_thrift as it loads
 import thriftpy2
-from Hbase_thrift import ColumnDescriptor  # type: ignore[import-not-found]  # the client has loaded it
+from Hbase_thrift import ColumnDescriptor  # type: ignore[import-not-found]
 from thriftpy2.rpc import make_client
 from thriftpy2.thrift import TException
 
