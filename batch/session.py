@@ -26,6 +26,13 @@ CONNECT_PORT = 15002
 FILTERS = "spark.sql.python.filterPushdown.enabled"
 """Lets `batch.spark_source` read only what a query asks for; off in Spark itself."""
 
+LOST_EXECUTOR = {
+    "spark.executor.heartbeatInterval": "5s",
+    "spark.network.timeout": "40s",
+    "spark.network.timeoutInterval": "5s",
+}
+"""On a cluster: an executor whose loss no closed connection tells is given up after 40 s, not after minutes."""
+
 
 def open_session(
     master: str = "local[*]",
@@ -82,6 +89,7 @@ def open_session(
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
         FILTERS: "true",
+        **({} if master.startswith("local") else LOST_EXECUTOR),
     } | dict(options or {})
     conf = SparkConf().setMaster(master).setAppName("negawatt").setAll(list(settings.items()))
     if log is not None and SparkContext._active_spark_context is None:
