@@ -7,7 +7,6 @@ client's, the others are of HBase and of its Thrift server. Data are those of `b
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from batch.hbase_tables import ColumnDescriptor, TableOptions
 from batch.parquet_store import ParquetStore, bucket_of
 from batch.wide import NONE, WideDays
 from benchmarks.homes import FIRST_DAY, INTERVAL_MINUTES, PER_DAY, Fleet, wide_days
-from benchmarks.isolation import isolated
+from benchmarks.isolation import cpu_seconds, isolated
 from benchmarks.results import Row
 from domain.readings import Quality, Readings, Register
 from infra.hbase_server import HBaseServer
@@ -168,10 +167,12 @@ def _in_and_out(folder: Path) -> tuple[dict[str, Share], dict[str, int]]:
     shares: dict[str, Share] = {}
 
     def timed(name: str, readings: int, run: Callable[[], object]) -> None:
-        before, own, began = [_cpu_of(pid) for pid in pids], time.process_time(), time.perf_counter()
+        before, own, began = [cpu_seconds(pid) for pid in pids], time.process_time(), time.perf_counter()
         run()
         seconds, ours = time.perf_counter() - began, time.process_time() - own
-        shares[name] = Share(readings, seconds, ours, *(_cpu_of(p) - b for p, b in zip(pids, before, strict=True)))
+        shares[name] = Share(
+            readings, seconds, ours, *(cpu_seconds(p) - b for p, b in zip(pids, before, strict=True))
+        )
 
     live = HBaseStore(f"{server.url}/live")
     names = np.array([f"home-{n:07d}" for n in range(LIVE_METERS)], dtype=object)
@@ -290,9 +291,3 @@ def _weigh(tables: Path, name: str) -> int:
     """Bytes of a table's files."""
     files = [path for family in ("d", "a") for path in (tables / name).glob(f"*/{family}/*")]
     return sum(path.stat().st_size for path in files if path.is_file() and not path.name.endswith(".crc"))
-
-
-def _cpu_of(pid: int | None) -> float:
-    """CPU time that a process has had, with its threads. [s]"""
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")

@@ -6,7 +6,6 @@ by process: ours is the client's (serialisation, kafka-python, checks), the brok
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.isolation import isolated
+from benchmarks.isolation import cpu_seconds, isolated
 from benchmarks.results import Row
 from domain.readings import Quality, Readings, Register
 from infra.kafka_server import KafkaServer
@@ -165,16 +164,10 @@ def _there_and_back(broker: Path, operator: str, count: int, size: int) -> tuple
 
 
 def _timed(run: Callable[[], object], readings: int, broker: int | None) -> Direction:
-    before, client, began = _cpu_of(broker), time.process_time(), time.perf_counter()
+    before, client, began = cpu_seconds(broker), time.process_time(), time.perf_counter()
     run()
     seconds, ours = time.perf_counter() - began, time.process_time() - client
-    return Direction(readings, seconds, ours, _cpu_of(broker) - before)
-
-
-def _cpu_of(pid: int | None) -> float:
-    """CPU time that a process has had, with its threads. [s]"""
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    return Direction(readings, seconds, ours, cpu_seconds(broker) - before)
 
 
 def _serialisation() -> tuple[float, float]:

@@ -69,3 +69,9 @@ def resident_bytes(root: int) -> int:
         except OSError:
             continue
     return total * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int | None) -> float:
+    """CPU time that a process has had, with its threads. [s]"""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")

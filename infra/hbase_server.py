@@ -12,10 +12,8 @@ from xml.sax.saxutils import escape
 
 from infra.daemons import (
     ServiceError,
-    alone,
     free_ports,
     has_ended,
-    lock_of,
     port_is_free,
     stop_daemon,
     tail,
@@ -23,7 +21,7 @@ from infra.daemons import (
 )
 from infra.jars import jars
 from infra.java import find_java
-from infra.java_program import Program, claim_ports, write_file
+from infra.java_program import Program, write_file
 from infra.java_server import READY_SECONDS, JavaServer
 
 READY_TABLE = b"stack_ready"
@@ -69,7 +67,6 @@ class HBaseServer(JavaServer):
         It holds a request and its answer whole. [MiB]
     """
 
-    port: int
     zookeeper_port: int
     master_port: int
     region_port: int
@@ -77,38 +74,6 @@ class HBaseServer(JavaServer):
     thrift_heap_mib: int = 512
     service: ClassVar[str] = "hbase"
     client: ClassVar[tuple[str, str]] = ("happybase", "happybase")
-
-    @classmethod
-    def create(cls, folder: Path, *, port: int | None = None) -> HBaseServer:
-        """Make an HBase's folder; `up` starts it.
-
-        Parameters
-        ----------
-        port : int, optional
-            Of Thrift; default: a free one.
-
-        Raises
-        ------
-        ServiceError
-            The folder exists.
-        """
-        folder = folder.resolve()
-        with alone(lock_of(folder)):
-            if folder.exists():
-                raise ServiceError(f"{folder} exists: start it, or erase it with `negawatt stack reset hbase`")
-            server = cls(folder, *claim_ports(4, port))
-            server._save()
-        return server
-
-    @property
-    def address(self) -> str:
-        """Host and port of Thrift."""
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """Address for settings."""
-        return f"hbase://{self.address}"
 
     @property
     def conf(self) -> Path:

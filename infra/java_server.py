@@ -26,7 +26,7 @@ from infra.daemons import (
 )
 from infra.jars import jars
 from infra.java import find_java, require_memory
-from infra.java_program import BESIDE_HEAP_MIB, Program, load_client, run_java
+from infra.java_program import BESIDE_HEAP_MIB, Program, claim_ports, load_client, run_java
 
 SERVER_FILE = "server.json"
 READY_SECONDS = 120.0
@@ -47,9 +47,12 @@ class JavaServer(ABC):
     ----------
     folder : Path
         Absolute; settings, logs and data.
+    port : int
+        Where our clients connect.
     """
 
     folder: Path
+    port: int
     service: ClassVar[str]
     client: ClassVar[tuple[str, str]]
     """Python module that it is asked by, and the package that has it."""
@@ -60,9 +63,14 @@ class JavaServer(ABC):
         """Its programs, in the order in which they start."""
 
     @property
-    @abstractmethod
+    def address(self) -> str:
+        """Host and port for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
     def url(self) -> str:
         """Address for settings."""
+        return f"{self.service}://{self.address}"
 
     @abstractmethod
     def probe(self) -> None:
@@ -95,6 +103,31 @@ class JavaServer(ABC):
         return sum(program.heap_mib + BESIDE_HEAP_MIB for program in self.stopped_programs)
 
     @classmethod
+    def create(cls, folder: Path, *, port: int | None = None) -> Self:
+        """Make a server's folder; `up` starts it.
+
+        Parameters
+        ----------
+        port : int, optional
+            Of clients; default: a free one.
+
+        Raises
+        ------
+        ServiceError
+            The folder exists.
+        """
+        folder = folder.resolve()
+        with alone(lock_of(folder)):
+            if folder.exists():
+                raise ServiceError(
+                    f"{folder} exists: start it, or erase it with `negawatt stack reset {cls.service}`"
+                )
+            names = cls._port_names()
+            server = cls(folder=folder, **dict(zip(names, claim_ports(len(names), port), strict=True)))
+            server._save()
+        return server
+
+    @classmethod
     def load(cls, folder: Path) -> Self:
         """The server that a folder holds.
 
@@ -122,8 +155,11 @@ class JavaServer(ABC):
     @classmethod
     def without_ports(cls, folder: Path) -> Self:
         """A server that is not made, to ask what a new one would take."""
-        ports = [field.name for field in fields(cls) if field.name.endswith("port")]
-        return cls(folder=folder.resolve(), **dict.fromkeys(ports, 0))
+        return cls(folder=folder.resolve(), **dict.fromkeys(cls._port_names(), 0))
+
+    @classmethod
+    def _port_names(cls) -> list[str]:
+        return [field.name for field in fields(cls) if field.name.endswith("port")]
 
     def _save(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from infra.daemons import ServiceError, alone, lock_of, port_is_free
-from infra.java_program import Program, claim_ports, run_java, write_file
+from infra.daemons import ServiceError, port_is_free
+from infra.java_program import Program, run_java, write_file
 from infra.java_server import JavaServer
 
 LARGEST_MESSAGE = 16 * 2**20
@@ -33,43 +33,10 @@ class KafkaServer(JavaServer):
         Kafka keeps messages in the system's file cache, not in its heap. [MiB]
     """
 
-    port: int
     controller_port: int
     heap_mib: int = 512
     service: ClassVar[str] = "kafka"
     client: ClassVar[tuple[str, str]] = ("kafka", "kafka-python")
-
-    @classmethod
-    def create(cls, folder: Path, *, port: int | None = None) -> KafkaServer:
-        """Make a broker's folder; `up` starts it.
-
-        Parameters
-        ----------
-        port : int, optional
-            Of clients; default: a free one.
-
-        Raises
-        ------
-        ServiceError
-            The folder exists.
-        """
-        folder = folder.resolve()
-        with alone(lock_of(folder)):
-            if folder.exists():
-                raise ServiceError(f"{folder} exists: start it, or erase it with `negawatt stack reset kafka`")
-            server = cls(folder, *claim_ports(2, port))
-            server._save()
-        return server
-
-    @property
-    def address(self) -> str:
-        """Host and port for clients."""
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """Address for settings."""
-        return f"kafka://{self.address}"
 
     @property
     def programs(self) -> tuple[Program, ...]:

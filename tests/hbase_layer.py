@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 
-import numpy as np
-from stores import Counts, whole
+from stores import BatchLayer
 
 from batch.hbase_client import Cell
 from batch.hbase_store import HBaseStore
 from batch.hbase_tables import METERS, READINGS
-from domain.certification import LoadBlock
-from domain.readings import Readings, Register
 
 BUCKETS = 3
 FREE: dict[str, list[str]] = {}
@@ -44,27 +40,12 @@ def give_back(store: HBaseStore) -> None:
     FREE[server].append(store.url)
 
 
-class HBaseLayer:
-    """The batch store; it may compact after every append."""
+class HBaseLayer(BatchLayer):
+    """The batch store in HBase."""
 
     def __init__(self, server_url: str, *, compacting: bool = False) -> None:
         self.compacting = compacting
         self.store = an_empty_store(server_url)
-
-    def append(self, *batches: Readings) -> Counts:
-        done = self.store.append(batches)
-        if self.compacting:
-            self.store.compact()
-        return Counts(done.new, done.replaced, done.unchanged)
-
-    def read(
-        self,
-        slots: np.ndarray,
-        minutes: int = 60,
-        meters: Iterable[str] | None = None,
-        register: Register = Register.IMPORT,
-    ) -> LoadBlock:
-        return whole(self.store, slots, minutes, meters, register)
 
     def reopen(self) -> None:
         self.store.close()
