@@ -204,9 +204,7 @@ def _chunks(readings: Readings) -> Iterator[Readings]:
 
 
 def _all_named(readings: Readings) -> bool:
-    seen = np.zeros(len(readings.meters), dtype=bool)
-    seen[readings.meter] = True
-    return bool(seen.all())
+    return bool(np.bincount(readings.meter, minlength=len(readings.meters)).all())
 
 
 def _compact(readings: Readings) -> Readings:

@@ -7,8 +7,8 @@ readings or raises `MessageError`: it never stops whoever reads a topic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -19,8 +19,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from domain.errors import NegawattError
-from domain.intervals import INTERVAL_MINUTES, slots_per_day
+from domain.intervals import slots_per_day
 from domain.readings import Readings, Register
+from ingest.message_layouts import Layout, Layouts
 
 SCHEMA = "readings/1.0"
 """What `encode` writes: its metadata and the Kafka header say so, both under HEADER."""
@@ -45,7 +46,11 @@ _COLUMNS = {
     "quality": pa.int8(),
     "revision": pa.int16(),
 }
+_KINDS: tuple[type[np.integer[Any]], ...] = (np.int32, np.int64, np.int32, np.int8, np.int16)
+"""Of the columns' numbers, and of the meters' codes."""
 _ARROW = {np.int8: pa.int8(), np.int16: pa.int16(), np.int32: pa.int32(), np.int64: pa.int64()}
+_met: Layouts[tuple[int, Register, NDArray[np.object_]]] = Layouts()
+"""What `decode` has read: intervals, register and meters of messages of each layout."""
 _CONTROL = np.isin(np.arange(256), [*range(32), 127])
 
 
@@ -82,21 +87,35 @@ def encode(readings: Readings) -> memoryview:
     >>> decode(encode(make_readings(["a", "b"], [0, 0], [10, 20]))).wh.tolist()
     [10, 20]
     """
-    schema = _schema(readings.interval_minutes, readings.register)
-    meters = pa.array(readings.meters, pa.string())
-    _checked_meters(meters)
     _check_rows(readings.slot, readings.interval_minutes)
-    columns = [
-        pa.DictionaryArray.from_arrays(_plain(readings.meter, np.int32), meters, safe=False),  # checked by Readings
-        _plain(readings.slot, np.int64),
-        _plain(readings.wh, np.int32),
-        _plain(readings.quality, np.int8),
-        _plain(readings.revision, np.int16),
-    ]
+    columns = (readings.meter, readings.slot, readings.wh, readings.quality, readings.revision)
+    minutes, register, meters = readings.interval_minutes, readings.register, tuple(readings.meters.tolist())
+    layout = _layout(minutes, register, len(readings), meters) if len(readings) else None
+    if layout is not None:
+        return layout.write(columns)
+    return memoryview(_by_arrow(minutes, register, meters, columns))
+
+
+@lru_cache(maxsize=1_024)
+def _layout(minutes: int, register: Register, count: int, meters: tuple[str, ...]) -> Layout | None:
+    """Layout of what `encode` writes for so many readings of these meters."""
+    message = _by_arrow(minutes, register, meters, [np.zeros(count, kind) for kind in _KINDS])
+    codes, *others = pa.ipc.open_stream(message).read_next_batch().columns
+    return Layout.of(message, [codes.indices, *others])
+
+
+def _by_arrow(
+    minutes: int, register: Register, meters: tuple[str, ...], columns: Sequence[NDArray[Any]]
+) -> pa.Buffer:
+    """A message as Arrow writes it, with its meters' names checked."""
+    schema, names = _schema(minutes, register), pa.array(meters, pa.string())
+    _checked_meters(names)
+    codes, *others = (_plain(column, kind) for column, kind in zip(columns, _KINDS, strict=True))
+    arrays = [pa.DictionaryArray.from_arrays(codes, names, safe=False), *others]  # codes were checked by Readings
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-    return memoryview(sink.getvalue())
+        writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    return sink.getvalue()
 
 
 def decode(message: bytes | bytearray | memoryview | None) -> Readings:
@@ -110,10 +129,16 @@ def decode(message: bytes | bytearray | memoryview | None) -> Readings:
     """
     if not message:
         raise MessageError(Fault.UNREADABLE, "an empty message")
+    known = _met.find(message)
+    if known is not None:
+        layout, about = known
+        with suppress(MessageError):  # Arrow, below, says what is wrong, as it would of the first such message
+            return _readings(*about, layout.read(message))
+    buffer = pa.py_buffer(message)
     with _refusing(Fault.UNREADABLE, "no Arrow IPC stream"):
-        stream = pa.ipc.open_stream(pa.py_buffer(message))
+        stream = pa.ipc.open_stream(buffer)
         schema = stream.schema
-        major, interval_minutes, register = _ours(schema) or _checked_schema(schema)
+        major, minutes, register = _checked_schema(schema)
     with _refusing(Fault.TRUNCATED, "breaks off or is damaged"):
         batch = stream.read_next_batch()
         batch.validate(full=True)  # before anything follows an offset or a code in it
@@ -123,21 +148,25 @@ def decode(message: bytes | bytearray | memoryview | None) -> Readings:
     for name in _names(major):
         if columns[name].null_count:
             raise MessageError(Fault.VALUES, f"column {name} has {columns[name].null_count} empty cells")
-    codes = columns["meter"]
-    meters = _checked_meters(codes.dictionary)
-    slot = columns["slot"].to_numpy()
-    _check_rows(slot, interval_minutes)
+    meters = _checked_meters(columns["meter"].dictionary)
+    columns["meter"] = columns["meter"].indices
+    arrays = [columns[name] for name in _names(major)]
+    numbers = [array.to_numpy() for array in arrays]
+    if not major:
+        numbers.append(np.zeros(len(batch), np.int16))
+    readings = _readings(minutes, register, meters, numbers)
+    found = Layout.of(buffer, arrays) if major else None
+    if found is not None:
+        _met.meet(found, (minutes, register, meters))
+    return readings
+
+
+def _readings(
+    minutes: int, register: Register, meters: NDArray[np.object_], numbers: Sequence[NDArray[Any]]
+) -> Readings:
+    _check_rows(numbers[1], minutes)
     try:
-        return Readings(
-            interval_minutes,
-            register,
-            meters,
-            codes.indices.to_numpy(),
-            slot,
-            columns["wh"].to_numpy(),
-            columns["quality"].to_numpy(),
-            columns["revision"].to_numpy() if major else np.zeros(len(slot), np.int16),
-        )
+        return Readings(minutes, register, meters, *numbers)
     except NegawattError as invalid:
         raise MessageError(Fault.VALUES, str(invalid)) from invalid
 
@@ -220,15 +249,6 @@ def _check_rows(slot: NDArray[np.int64], interval_minutes: int) -> None:
         raise MessageError(Fault.VALUES, f"{len(slot):,} readings: a message holds {MAX_READINGS:,} at most")
     if len(slot) and slot.max() > MAX_DAY * slots_per_day(interval_minutes):
         raise MessageError(Fault.VALUES, f"slot {slot.max()}: no clock is that late")
-
-
-def _ours(schema: pa.Schema) -> tuple[int, int, Register] | None:
-    """What `_checked_schema` finds, at once, for messages that `encode` wrote."""
-    for minutes in INTERVAL_MINUTES:
-        for register in Register:
-            if schema.equals(_schema(minutes, register), check_metadata=True):
-                return 1, minutes, register
-    return None
 
 
 @cache

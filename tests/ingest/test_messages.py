@@ -199,6 +199,7 @@ def coded(codes: list[int], names: list[str | None] = ["a", "b"]) -> pa.Array:  
     ],
 )
 def test_values_that_no_reading_has_are_refused(name, column, fault):
+    decode(a_message())  # one of the same layout, but for what is wrong
     error = refused(a_message(COLUMNS | {name: column}))
     assert error.fault is fault
     assert error.reason
@@ -209,6 +210,29 @@ def test_values_that_no_reading_has_are_refused(name, column, fault):
 )
 def test_an_unknown_interval_or_register_is_refused(notes):
     assert refused(a_message(**notes)).fault is Fault.VALUES
+
+
+def test_messages_of_every_shape_are_those_that_arrow_writes():
+    chance = np.random.default_rng(5)
+    for count, meters in [(1, 1), (7, 3), (64, 64), (1000, 20), (1001, 20), (MAX_READINGS, 400)]:
+        for _ in range(2):  # the second has the first one's layout
+            names = [f"m{n % meters}" for n in range(count)]
+            sent = make_readings(
+                names, np.arange(count), chance.integers(0, 10**8, count), quality=chance.integers(1, 3, count)
+            )
+            message = encode(sent)
+            table = pa.ipc.open_stream(message).read_all()
+            assert rows(sent) == rows(decode(message))
+            assert table["meter"].to_pylist() == sent.meters[sent.meter].tolist()
+            assert [table[name].to_pylist() for name in ("slot", "wh", "quality", "revision")] == [
+                column.tolist() for column in (sent.slot, sent.wh, sent.quality, sent.revision)
+            ]
+
+
+def test_messages_alike_but_for_their_meters_are_told_apart():
+    one, two = (make_readings(names, [0, 0], [1, 2]) for names in (["a", "b"], ["a", "c"]))
+    for readings in (one, two, one, two):
+        assert rows(decode(encode(readings))) == rows(readings)
 
 
 def test_what_would_be_refused_is_not_sent():
