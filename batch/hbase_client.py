@@ -32,10 +32,10 @@ from domain.errors import StoreError
 T = TypeVar("T")
 
 DEFAULT_PORT = 9090
-BATCH_BYTES = 4 << 20
-"""A request of writes has about so many bytes: the Thrift server holds each of them whole, some times over."""
+BATCH_BYTES = 1 << 20
+"""A request of writes has about so many bytes: the Thrift server needs some thirty times its size while it lasts."""
 
-BATCH_ROWS = 10_000
+BATCH_ROWS = 5_000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _HOPELESS = (
