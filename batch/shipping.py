@@ -1,7 +1,8 @@
 """The project's code on its way to executors, which need not have it installed.
 
 What is sent is the driver's own `domain` and `batch`, so both sides always run the same rules. What these import
-from others (numpy, pyarrow) is in the executors' Python, or in an environment that is sent along as an archive.
+from others (numpy, array-api-compat, pyarrow) is in the executors' Python, or in an environment that is sent along
+as an archive.
 """
 
 from __future__ import annotations

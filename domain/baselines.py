@@ -4,6 +4,9 @@ Everything here works on whole arrays of integer Wh, for all meters at once, and
 stays a fraction until the single rounding at the end.
 
 Array axes are ``[meters, days, intervals]``; days are ordered most recent first.
+
+The functions are written in the Python array API, so the same code takes the arrays of numpy, CuPy and PyTorch, on
+whatever device they lie, and gives the same integers. Types are named after numpy's.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
@@ -65,22 +69,39 @@ def select_days(
     >>> select_days(usage, usage > 0, days=3, low_usage_pct=75, readmit=False).selected.tolist()
     [[True, True, False, True]]
     """
-    recent = usable & (np.cumsum(usable, axis=1) <= days)
-    count = recent.sum(axis=1, keepdims=True)
-    total = np.where(recent, usage_wh, 0).sum(axis=1, keepdims=True)
-    low = usable & (usage_wh * 100 * count < low_usage_pct * total)
+    xp = array_namespace(usage_wh, usable)
+    recent = usable & (running_count(usable) <= days)
+    number = xp.count_nonzero(recent, axis=1, keepdims=True)
+    total = xp.sum(xp.where(recent, usage_wh, 0), axis=1, keepdims=True)
+    low = usable & (usage_wh * 100 * number < low_usage_pct * total)
     good = usable & ~low
-    good_so_far = np.cumsum(good, axis=1)
+    good_so_far = running_count(good)
     selected = good & (good_so_far <= days)
     # Only days that were really passed over are worth a word; none is beyond the last good day wanted.
     reached = good_so_far < days
     passed = low & reached
-    readmitted = np.zeros_like(low)
+    readmitted = xp.zeros_like(low)
     if readmit:
-        short = days - selected.sum(axis=1, keepdims=True)
-        readmitted = low & (np.cumsum(low, axis=1) <= short)
+        short = days - xp.count_nonzero(selected, axis=1, keepdims=True)
+        readmitted = low & (running_count(low) <= short)
         selected = selected | readmitted
-    return DaySelection(selected, reached, (passed & ~readmitted).sum(axis=1), readmitted.sum(axis=1))
+    return DaySelection(
+        selected,
+        reached,
+        xp.count_nonzero(passed & ~readmitted, axis=1),
+        xp.count_nonzero(readmitted, axis=1),
+    )
+
+
+def running_count(days: BoolArray) -> IntArray:
+    """How many of ``days`` are true up to and with each, most recent first. Shapes (meters, days_back).
+
+    >>> running_count(np.array([[True, False, True]])).tolist()
+    [[1, 1, 2]]
+    """
+    xp = array_namespace(days)
+    count: IntArray = xp.cumulative_sum(xp.astype(days, xp.int64), axis=1)
+    return count
 
 
 def trimmed_days(
@@ -115,12 +136,22 @@ def trimmed_days(
     >>> trimmed_days(usage, usage > 0, days=5, drop_lowest=1, drop_highest=0).tolist()
     [[True, True, False, True, True]]
     """
-    have = selected.sum(axis=1, keepdims=True)
-    ranked = np.argsort(np.where(selected, -usage_wh, 1), axis=1, kind="stable")
-    rank = np.empty_like(ranked)
-    np.put_along_axis(rank, ranked, np.broadcast_to(np.arange(usage_wh.shape[1]), ranked.shape), axis=1)
-    low_drops = np.maximum(drop_lowest - (days - have), 0)
-    kept: BoolArray = selected & (rank >= drop_highest) & (rank < have - low_drops)
+    xp = array_namespace(usage_wh, selected)
+    back = selected.shape[1]
+    if back == 0:
+        return selected
+    # Energies made distinct, the later day above the earlier: then the extremes need no order among equals.
+    key = usage_wh * back + xp.arange(back - 1, -1, -1, dtype=xp.int64, device=device(usage_wh))
+    high = xp.where(selected, key, -1)
+    for _ in range(drop_highest):
+        high = xp.where(high == xp.max(high, axis=1, keepdims=True), -1, high)
+    never = xp.iinfo(xp.int64).max
+    low = xp.where(selected, key, never)
+    low_drops = drop_lowest - (days - xp.count_nonzero(selected, axis=1, keepdims=True))
+    for dropped in range(drop_lowest):
+        lowest = (low == xp.min(low, axis=1, keepdims=True)) & (dropped < low_drops)
+        low = xp.where(lowest, never, low)
+    kept: BoolArray = (high >= 0) & (low < never)
     return kept
 
 
@@ -144,9 +175,10 @@ def kept_day_sums(load_wh: IntArray | NDArray[np.int32], kept: BoolArray) -> Int
     ndarray of int64, shape (meters, intervals)
         [Wh]
     """
-    total = np.zeros((load_wh.shape[0], load_wh.shape[2]), dtype=np.int64)
+    xp = array_namespace(load_wh, kept)
+    total: IntArray = xp.zeros((load_wh.shape[0], load_wh.shape[2]), dtype=xp.int64, device=device(load_wh))
     for day in range(load_wh.shape[1]):  # a loop over tens of days keeps the temporaries small
-        total += load_wh[:, day] * kept[:, day, None].astype(np.int64)
+        total += load_wh[:, day, :] * xp.astype(kept[:, day, None], load_wh.dtype)
     return total
 
 
@@ -204,18 +236,20 @@ def adjusted_baseline(
     ...                   adjustment_intervals=2, cap_pct=None).baseline_wh.tolist()
     [[132]]
     """
+    xp = array_namespace(event_sum_wh, days)
     k = days[:, None]
     unadjusted = round_half_even(event_sum_wh, k)
+    none = xp.zeros_like(adjust)
     if adjustment_intervals == 0:
-        return AdjustedBaseline(unadjusted, unadjusted, np.zeros(len(days), dtype=bool))
+        return AdjustedBaseline(unadjusted, unadjusted, none)
     w, t = adjustment_intervals, event_sum_wh.shape[1]
-    shift = np.where(adjust, 100 * t * (days * adjustment_actual_wh - adjustment_sum_wh), 0)
-    capped = np.zeros(len(days), dtype=bool)
+    shift = xp.where(adjust, 100 * t * (days * adjustment_actual_wh - adjustment_sum_wh), 0)
+    capped = none
     if cap_pct is not None:
-        bound = cap_pct * w * event_sum_wh.sum(axis=1)
-        capped = np.abs(shift) > bound
-        shift = np.clip(shift, -bound, bound)
-    numerator = np.maximum(100 * t * w * event_sum_wh + shift[:, None], 0)
+        bound = cap_pct * w * xp.sum(event_sum_wh, axis=1)
+        capped = xp.abs(shift) > bound
+        shift = xp.maximum(xp.minimum(shift, bound), -bound)
+    numerator = xp.maximum(100 * t * w * event_sum_wh + shift[:, None], 0)
     return AdjustedBaseline(unadjusted, round_half_even(numerator, 100 * t * w * k), capped)
 
 
@@ -225,7 +259,9 @@ def round_half_even(numerator: IntArray, denominator: IntArray | int) -> IntArra
     >>> round_half_even(np.array([5, 15, 16, -5]), 10).tolist()
     [0, 2, 2, 0]
     """
-    quotient, remainder = np.divmod(numerator, denominator)
-    twice = 2 * remainder
+    xp = array_namespace(numerator)
+    quotient = numerator // denominator
+    twice = 2 * (numerator - quotient * denominator)
     up = (twice > denominator) | ((twice == denominator) & (quotient % 2 == 1))
-    return np.asarray(quotient + up, dtype=np.int64)
+    rounded: IntArray = xp.astype(quotient, xp.int64) + xp.astype(up, xp.int64)
+    return rounded

@@ -5,16 +5,19 @@ Both the batch and the speed layer call `certify` on the same integers; that is 
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from domain.baselines import METHODS, adjusted_baseline, kept_day_sums, select_days
+from domain.baselines import BoolArray
+from domain.kernel import History, accepted, count_estimates, measure_event, weigh_history, where_rows
 from domain.plans import EventPlan
-from domain.programmes import LowUsageShortage
 from domain.readings import MISSING
 
 
@@ -138,6 +141,33 @@ class Reductions:
         return Reductions(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What many meters would use during an event, as far as it is known before or while the event runs.
+
+    Attributes
+    ----------
+    meters : ndarray of str objects, shape (n,)
+        In ascending order.
+    findings : ndarray of int32, shape (n,)
+        Bits of `Finding` that history and adjustment window give rise to; none about the event's own readings.
+    unadjusted_wh, baseline_wh : ndarray of int64, shape (n, event_intervals)
+        As in `Reductions`; MISSING where the history is insufficient. [Wh]
+    adjusted : ndarray of bool, shape (n,)
+        Whether the event day's readings of the adjustment window are all there and went into ``baseline_wh``;
+        elsewhere, and under a rule without adjustment, it equals ``unadjusted_wh``.
+    """
+
+    meters: NDArray[np.object_]
+    findings: NDArray[np.int32]
+    unadjusted_wh: NDArray[np.int64]
+    baseline_wh: NDArray[np.int64]
+    adjusted: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.meters)
+
+
 EVIDENCE = (
     "usable_days",
     "incomplete_days",
@@ -175,7 +205,8 @@ def certify(plan: EventPlan, block: LoadBlock) -> Reductions:
     ----------
     plan : EventPlan
     block : LoadBlock
-        What a store read for the plan; meters are independent of one another, so any split gives the same.
+        What a store read for the plan; meters are independent of one another, so any split gives the same. Its
+        arrays may be numpy's, CuPy's or PyTorch's, on any device: the result's are of the same kind and place.
 
     Returns
     -------
@@ -183,88 +214,89 @@ def certify(plan: EventPlan, block: LoadBlock) -> Reductions:
         A row a meter. A meter whose evidence does not suffice gets findings and no baseline, never a
         baseline of zero.
     """
-    rule, terms, e = plan.rule, plan.terms, plan.event_intervals
-    wh = block.wh
-    present = wh != MISSING
-    estimated = block.estimated
-    if estimated is not None and not terms.accept_estimated:
-        present &= ~estimated
-        estimated = None
-
-    complete_days = present[:, 1:].all(axis=2)
-    seen_days = present[:, 1:].any(axis=2)
-    usage = wh[:, 1:, :e].sum(axis=2, dtype=np.int64)
-    chosen = select_days(
-        usage,
-        complete_days,
-        days=rule.days,
-        low_usage_pct=rule.low_usage_pct,
-        readmit=rule.low_usage_shortage is LowUsageShortage.READMIT,
-    )
-    kept = METHODS[rule.method](
-        usage,
-        chosen.selected,
-        days=rule.days,
-        drop_lowest=rule.drop_lowest,
-        drop_highest=rule.drop_highest,
-    )
-    event_present = present[:, 0, :e]
-    missing_intervals = e - event_present.sum(axis=1)
-    adjustable = present[:, 0, e:].all(axis=1)
-    have_days = chosen.selected.sum(axis=1)
-
-    findings = np.zeros(len(block.meters), dtype=np.int32)
-
-    def mark(finding: Finding, where: NDArray[np.bool_]) -> None:
-        findings[where] |= int(finding)
-
-    mark(Finding.NO_READINGS, ~present.any(axis=(1, 2)))
-    mark(Finding.HISTORY_INSUFFICIENT, have_days < rule.min_days)
-    mark(Finding.EVENT_INCOMPLETE, (e - missing_intervals) * 100 < terms.min_event_completeness_pct * e)
-    certified = (findings & int(UNCERTIFIED)) == 0
-    kept &= certified[:, None]
-
-    sums = kept_day_sums(wh[:, 1:], kept)
-    result = adjusted_baseline(
-        sums[:, :e],
-        np.maximum(kept.sum(axis=1), 1),
-        sums[:, e:].sum(axis=1),
-        np.where(adjustable, wh[:, 0, e:].sum(axis=1, dtype=np.int64), 0),
-        adjustable & certified,
-        adjustment_intervals=plan.adjustment_intervals,
-        cap_pct=None if rule.adjustment is None else rule.adjustment.cap_pct,
-    )
-    row = certified[:, None]
-    actual = np.where(row & event_present, wh[:, 0, :e], MISSING).astype(np.int64)
-    estimates = np.zeros(len(findings), dtype=np.int64)
+    wh, estimated = accepted(plan, block.wh, block.estimated)
+    xp = array_namespace(wh)
+    history, event = weigh_history(plan, wh), measure_event(plan, wh)
+    certified = history.sufficient & event.enough
+    kept = history.kept & certified[:, None]
+    baseline = where_rows(certified, history.baseline.baseline_wh, MISSING)
+    actual = where_rows(certified, event.actual_wh, MISSING)
+    saved = xp.sum(xp.where(actual != MISSING, baseline - actual, 0), axis=1)
+    estimates = xp.zeros_like(history.usable_days)
     if estimated is not None:
-        in_use = estimated & present
-        event_estimates = in_use[:, 0, :e].sum(axis=1) + in_use[:, 0, e:].sum(axis=1) * adjustable
-        estimates = event_estimates + in_use[:, 1:].sum(axis=2, where=kept[:, :, None]).sum(axis=1)
-
-    incomplete_days = (seen_days & ~complete_days & chosen.reached).sum(axis=1)
-    mark(Finding.EVENT_UNMEASURED, certified & (missing_intervals > 0))
-    mark(Finding.DAYS_INCOMPLETE, certified & (incomplete_days > 0))
-    mark(Finding.LOW_USAGE_PASSED, certified & (chosen.low_usage > 0))
-    mark(Finding.LOW_USAGE_READMITTED, certified & (chosen.readmitted > 0))
-    if rule.adjustment is not None:
-        mark(Finding.ADJUSTMENT_UNAVAILABLE, certified & ~adjustable)
-    mark(Finding.ADJUSTMENT_CAPPED, certified & result.capped)
-    mark(Finding.READINGS_ESTIMATED, certified & (estimates > 0))
-    baseline = np.where(row, result.baseline_wh, MISSING)
-    saved = np.where(actual != MISSING, baseline - actual, 0).sum(axis=1)
-    mark(Finding.USED_MORE, certified & (saved < 0))
-
-    evidence = np.stack(
-        [have_days, incomplete_days, chosen.low_usage, chosen.readmitted, missing_intervals, estimates],
-        axis=1,
+        estimates = count_estimates(plan, estimated, kept, history.adjustable)
+    findings = _bits(
+        _history_marks(plan, history, certified)
+        | {
+            Finding.EVENT_INCOMPLETE: ~event.enough,
+            Finding.EVENT_UNMEASURED: certified & (event.missing > 0),
+            Finding.READINGS_ESTIMATED: certified & (estimates > 0),
+            Finding.USED_MORE: certified & (saved < 0),
+        }
+    )
+    evidence = (
+        history.usable_days,
+        history.incomplete_days,
+        history.low_usage_days,
+        history.readmitted_days,
+        event.missing,
+        estimates,
     )
     return Reductions(
         block.meters,
         findings,
-        np.where(row, result.unadjusted_wh, MISSING),
+        where_rows(certified, history.baseline.unadjusted_wh, MISSING),
         baseline,
         actual,
         kept,
-        evidence.astype(np.int32),
+        xp.astype(xp.stack(evidence, axis=1), xp.int32),
     )
+
+
+def expected(plan: EventPlan, block: LoadBlock) -> Expected:
+    """The baselines of an event for every meter of a block, whether or not the event was measured yet.
+
+    Over the same history and adjustment window they are those of `certify`, for every meter that it certifies.
+
+    Parameters
+    ----------
+    plan : EventPlan
+    block : LoadBlock
+        What a store read for the plan, as for `certify`; the event's own readings play no part.
+
+    Returns
+    -------
+    Expected
+        A row a meter. A meter whose history does not suffice gets findings and no baseline.
+    """
+    wh, _ = accepted(plan, block.wh, block.estimated)
+    history = weigh_history(plan, wh)
+    sufficient, baseline = history.sufficient, history.baseline
+    return Expected(
+        block.meters,
+        _bits(_history_marks(plan, history, sufficient)),
+        where_rows(sufficient, baseline.unadjusted_wh, MISSING),
+        where_rows(sufficient, baseline.baseline_wh, MISSING),
+        sufficient & history.adjustable & (plan.adjustment_intervals > 0),
+    )
+
+
+def _history_marks(plan: EventPlan, history: History, where: BoolArray) -> dict[Finding, BoolArray]:
+    """Findings that history and adjustment window give rise to; those of a baseline for the meters ``where`` only."""
+    marks = {
+        Finding.NO_READINGS: ~history.seen,
+        Finding.HISTORY_INSUFFICIENT: ~history.sufficient,
+        Finding.DAYS_INCOMPLETE: where & (history.incomplete_days > 0),
+        Finding.LOW_USAGE_PASSED: where & (history.low_usage_days > 0),
+        Finding.LOW_USAGE_READMITTED: where & (history.readmitted_days > 0),
+        Finding.ADJUSTMENT_CAPPED: where & history.baseline.capped,
+    }
+    if plan.rule.adjustment is not None:
+        marks[Finding.ADJUSTMENT_UNAVAILABLE] = where & ~history.adjustable
+    return marks
+
+
+def _bits(marks: dict[Finding, BoolArray]) -> NDArray[np.int32]:
+    """Findings of each meter as bits. Shape (meters,)."""
+    xp = array_namespace(*marks.values())
+    return functools.reduce(operator.or_, (xp.astype(mask, xp.int32) * int(bit) for bit, mask in marks.items()))

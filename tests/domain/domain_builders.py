@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from domain.certification import LoadBlock, Reductions
+from domain.certification import Expected, LoadBlock, Reductions
 from domain.events import DREvent
 from domain.plans import EventPlan, make_plan
 from domain.programmes import Programme, parse_programme
@@ -186,7 +186,12 @@ def part_of(block: LoadBlock, rows: np.ndarray) -> LoadBlock:
 
 
 def assert_equal_reductions(one: Reductions, other: Reductions) -> None:
-    for name in Reductions.__dataclass_fields__:
+    assert_equal_columns(one, other)
+
+
+def assert_equal_columns(one: Reductions | Expected, other: Reductions | Expected) -> None:
+    assert type(one) is type(other)
+    for name in one.__dataclass_fields__:
         a, b = getattr(one, name), getattr(other, name)
         assert a.shape == b.shape, name
         assert a.tolist() == b.tolist(), name
