@@ -18,6 +18,8 @@ NAMES = click.argument("names", nargs=-1, type=_CHOICE, metavar="[NAME]...")
 PORT = click.IntRange(1024, 65_535)
 HEAP = click.IntRange(128, 65_536)
 
+_MEMORY_OPTIONS = {"kafka": "--kafka-heap", "hbase": "--hbase-heap", "heavydb": "--heavydb-memory"}
+
 
 @click.group(cls=Group, context_settings=CONTEXT, short_help="Start, watch and stop servers of your own.")
 def stack() -> None:
@@ -25,10 +27,11 @@ def stack() -> None:
 
     \b
     NAME is one of
-      chain   a private Ethereum network: two geth nodes, one of which seals a block every period
-      kafka   the bus: one Kafka broker
-      hbase   the batch store: HBase with its Thrift server
-      spark   batch jobs: a Spark master, two workers and a Connect server
+      chain    a private Ethereum network: two geth nodes, one of which seals a block every period
+      kafka    the bus: one Kafka broker
+      hbase    the batch store: HBase with its Thrift server
+      spark    batch jobs: a Spark master, two workers and a Connect server
+      heavydb  the speed store: a stand-in for HeavyDB, for development and tests
 
     Their files are in WORKSPACE/stack/NAME. Without a NAME a command is about all that the workspace has.
     """
@@ -40,6 +43,8 @@ def stack() -> None:
 @click.option("--kafka-heap", type=HEAP, help="kafka: Java heap, in MiB.  [512]")
 @click.option("--hbase-port", type=PORT, help="hbase: port of its Thrift server.  [a free one, kept]")
 @click.option("--hbase-heap", type=HEAP, help="hbase: Java heap of HBase itself, in MiB.  [1024]")
+@click.option("--heavydb-port", type=PORT, help="heavydb: port of its Thrift server.  [a free one, kept]")
+@click.option("--heavydb-memory", type=HEAP, help="heavydb: memory of its queries, in MiB.  [1024]")
 @click.option("--period", type=click.IntRange(1, 60), help="chain: seconds between blocks of a new network.  [1]")
 @click.option("--chain-id", type=click.IntRange(1, 2**31), help="chain: chain id of a new network.  [7239540]")
 @as_json
@@ -51,7 +56,7 @@ def up(ctx: Context, /, names: tuple[str, ...], **options: Any) -> None:
 
     Kafka and HBase need Java 17 and, the first time, Maven, which fetches their jars once for all workspaces. They
     work when what was written was read back. Use them by `bus = "stack://"` and `store = "stack://"` in
-    negawatt.toml.
+    negawatt.toml. HeavyDB's stand-in needs neither, and is used by `speed = "stack://"`.
 
     The chain's first start makes the network: chain id, keys, accounts, first block. It finds geth 1.13.15, or builds
     it with Go, which takes some minutes. Use it with --chain stack:// or `chain = "stack://"` in negawatt.toml.
@@ -60,7 +65,7 @@ def up(ctx: Context, /, names: tuple[str, ...], **options: Any) -> None:
     if not services:
         raise click.UsageError(f"this workspace has no servers yet: name those to start, of {', '.join(SERVICES)}")
     for option, value in options.items():
-        of = option.partition("_")[0] if option.startswith(("kafka_", "hbase_")) else "chain"
+        of = option.partition("_")[0] if option.startswith(("kafka_", "hbase_", "heavydb_")) else "chain"
         if value is not None and of not in [service.name for service in services]:
             raise click.UsageError(f"--{option.replace('_', '-')} is for {of}, which isn't to be started")
     _refuse_without_memory(ctx, services, options)
@@ -164,7 +169,8 @@ def _refuse_without_memory(ctx: Context, services: list[Service], options: dict[
     needed = sum(service.memory_to_start_mib(ctx.workspace, options) for service in services)
     if needed:
         names = " and ".join(service.name for service in services)
-        require_memory(needed, f"{names} (see --kafka-heap and --hbase-heap)")
+        options_of = [_MEMORY_OPTIONS[service.name] for service in services if service.name in _MEMORY_OPTIONS]
+        require_memory(needed, f"{names} (see {' and '.join(options_of)})" if options_of else names)
 
 
 def _start_together(ctx: Context, services: list[Service], options: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from negawatt.cli_base import Context
 from negawatt.console import Progress
 from negawatt.stack_chain import ChainService, shown
+from negawatt.stack_heavydb import HeavyDBService
 from negawatt.stack_spark import SparkService
 from negawatt.workspace import Workspace
 
@@ -120,7 +121,10 @@ class JavaService:
 
 _KAFKA = JavaService("kafka", "the bus: one Kafka broker", "bus")
 _HBASE = JavaService("hbase", "the batch store: HBase with its Thrift server", "store")
-SERVICES: dict[str, Service] = {service.name: service for service in (ChainService(), _KAFKA, _HBASE, SparkService())}
+_HEAVYDB = HeavyDBService()
+SERVICES: dict[str, Service] = {
+    service.name: service for service in (ChainService(), _KAFKA, _HBASE, SparkService(), _HEAVYDB)
+}
 
 
 def bus_address(workspace: Workspace) -> str:
@@ -143,3 +147,14 @@ def store_address(workspace: Workspace) -> str:
         The workspace has none.
     """
     return _HBASE.load(workspace).url
+
+
+def speed_address(workspace: Workspace) -> str:
+    """Address of the workspace's own HeavyDB with its password, for ``speed = "stack://"``: not to be shown.
+
+    Raises
+    ------
+    ServiceError
+        The workspace has none.
+    """
+    return _HEAVYDB.load(workspace).client_url

@@ -44,3 +44,15 @@ def hbase(tmp_path_factory):
 
     with an_hbase(tmp_path_factory.mktemp("hbase") / "hbase") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def heavydb(tmp_path_factory):
+    """Address, with password, of a HeavyDB: that of HEAVYDB_URL, else a stand-in; use tables of your own names."""
+    from heavydb_desk import a_heavydb, given_heavydb
+
+    if given := given_heavydb():
+        yield given
+        return
+    with a_heavydb(tmp_path_factory.mktemp("heavydb") / "heavydb") as server:
+        yield server.client_url
