@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ class Settings:
     store : str
         The batch store: a folder, ``file:///folder``, ``hbase://host:port``, or ``stack://`` for the workspace's own
         HBase; empty for a folder in the workspace.
+    speed : str
+        The speed store: ``duckdb:///folder/file.duckdb``, ``heavydb://user@host:port/database``, or ``stack://`` for
+        the workspace's own HeavyDB; empty for a DuckDB file in the workspace.
+    speed_password, speed_password_file : str
+        HeavyDB's password, from the environment alone, or a file whose first line it is.
     spark : str
         Spark master, e.g. ``local[*]`` or ``spark://host:7077``.
     chain : str
@@ -46,10 +51,18 @@ class Settings:
         Blocks on top of the last payment before it counts as settled.
     buckets : int
         Buckets of a new batch store.
+    future_minutes : int
+        A reading that a worker takes from the bus is kept apart when its interval ends later than so long from now.
+        [min]
+    retention_days : int
+        Whole UTC days of readings that the speed store keeps when `negawatt retention` runs. [days]
     """
 
     bus: str = "memory://"
     store: str = ""
+    speed: str = ""
+    speed_password: str = field(default="", repr=False)
+    speed_password_file: str = ""
     spark: str = "local[*]"
     chain: str = "anvil://"
     keystore: str = ""
@@ -62,6 +75,8 @@ class Settings:
     max_fee_gwei: int = 500
     confirmations: int = 12
     buckets: int = 16
+    future_minutes: int = 10
+    retention_days: int = 92
 
 
 def load_settings(file: Path, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -78,6 +93,11 @@ def load_settings(file: Path, environment: Mapping[str, str] = os.environ) -> Se
             given.update(tomllib.loads(file.read_text()))
         except tomllib.TOMLDecodeError as broken:
             raise NegawattError(f"{file}: {broken}") from broken
+    if "speed_password" in given:
+        raise NegawattError(
+            f"{file}: a password doesn't belong into this file: set NEGAWATT_SPEED_PASSWORD, or name a file that is "
+            "readable by you alone as speed_password_file"
+        )
     kinds = {field.name: type(field.default) for field in fields(Settings)}
     # NEGAWATT_WORKSPACE is the command line's own and names no part of the stack.
     variables = {k: v for k, v in environment.items() if k.startswith(PREFIX) and k != PREFIX + "WORKSPACE"}

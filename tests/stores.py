@@ -14,6 +14,7 @@ from batch.stores import BatchStore
 from domain.certification import LoadBlock
 from domain.readings import MISSING, Quality, Readings, Register, make_readings
 from speed.duckdb_store import DuckDBStore
+from speed.stores import SpeedStore
 
 ACTUAL, ESTIMATED = Quality.ACTUAL, Quality.ESTIMATED
 
@@ -71,7 +72,9 @@ class DictStore:
 
 
 class Store(Protocol):
-    """Every store, as the contract sees it."""
+    """Every store, as the contract sees it; its times go on for ``far_days`` after `FIRST`."""
+
+    far_days: int
 
     def append(self, *batches: Readings) -> Counts: ...
 
@@ -90,6 +93,8 @@ class Store(Protocol):
 
 class BatchLayer:
     """The batch store; it may compact after every append."""
+
+    far_days = 2_900_000  # near the end of the year 9999
 
     def __init__(self, folder: Path, *, compacting: bool = False, buckets: int = 3) -> None:
         self.folder, self.compacting = folder / "store", compacting
@@ -120,9 +125,11 @@ class BatchLayer:
 class SpeedLayer:
     """The speed store, in a file."""
 
+    far_days = 2_900_000
+
     def __init__(self, folder: Path) -> None:
         self.path = folder / "speed.duckdb"
-        self.store = DuckDBStore(self.path)
+        self.store: SpeedStore = DuckDBStore(self.path)
 
     def append(self, *batches: Readings) -> Counts:
         done = [self.store.append(batch) for batch in batches]
