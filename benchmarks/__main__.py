@@ -13,7 +13,10 @@ from benchmarks.options import Options
 from benchmarks.results import show, write_results
 from domain.errors import NegawattError
 
-BENCHMARKS = {name: f"benchmarks.{name}" for name in ("batch", "certify", "settlement", "vee")}
+BENCHMARKS = {
+    name: f"benchmarks.{name}"
+    for name in ("batch", "certify", "kernel", "settlement", "speed", "vee")
+}
 """Module of each benchmark; it has ``run(options)`` and, where it has sizes, their defaults in ``SIZES``."""
 
 

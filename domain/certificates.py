@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domain.certification import EVIDENCE, FINDINGS, Finding, Reductions
 from domain.errors import NegawattError
@@ -95,7 +97,7 @@ def canonical(value: Mapping[str, Any]) -> bytes:
     >>> canonical({"b": [1, None], "a": "x"})
     b'{"a":"x","b":[1,null]}'
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    return _text(value).encode()
 
 
 def resource_key(salt: bytes, meter: str) -> bytes:
@@ -103,7 +105,7 @@ def resource_key(salt: bytes, meter: str) -> bytes:
 
     Without the salt nobody can tell a meter from its key, or test a guess.
     """
-    return hmac.new(salt, meter.encode(), hashlib.sha256).digest()
+    return hmac.digest(salt, meter.encode(), "sha256")
 
 
 def issue_certificates(
@@ -147,33 +149,15 @@ def issue_certificates(
         )
     amounts = payments(totals, contracted, reductions.certified.tolist(), minutes, plan.terms.payment, moved)
     key = event_key(plan.event.id)
-    lines, leaves = [], []
-    for index, (meter, body) in enumerate(zip(meters, _bodies(plan, reductions), strict=True)):
-        resource = resources[meter]
-        pseudonym = resource_key(salt, meter)
-        line = canonical(
-            body
-            | {
-                "index": index,
-                "resource": "0x" + pseudonym.hex(),
-                "wallet": resource.wallet.lower(),
-                "contracted_w": resource.contracted_w,
-                "traded_wh": moved[index],
-                "payment": amounts[index],
-            }
+    pseudonyms = [resource_key(salt, meter) for meter in meters]
+    wallets = [resources[meter].wallet.lower() for meter in meters]
+    lines = _lines(plan, reductions, pseudonyms, wallets, contracted, moved, amounts)
+    leaves = [
+        Leaf(key, index, pseudonym, bytes.fromhex(wallet[2:]), max(total, 0), amount, hashlib.sha256(line).digest())
+        for index, (pseudonym, wallet, total, amount, line) in enumerate(
+            zip(pseudonyms, wallets, totals, amounts, lines, strict=True)
         )
-        lines.append(line)
-        leaves.append(
-            Leaf(
-                key,
-                index,
-                pseudonym,
-                bytes.fromhex(resource.wallet[2:]),
-                max(body["total_reduction_wh"], 0),
-                amounts[index],
-                hashlib.sha256(line).digest(),
-            )
-        )
+    ]
     header = canonical(
         {
             "format": FORMAT,
@@ -231,35 +215,84 @@ def _leaf(event: bytes, line: bytes) -> Leaf:
     )
 
 
-def _bodies(plan: EventPlan, reductions: Reductions) -> Iterator[dict[str, Any]]:
-    """The measured part of each certificate."""
-    days = np.array([day.isoformat() for day in plan.days], dtype=object)
+def _lines(
+    plan: EventPlan,
+    reductions: Reductions,
+    pseudonyms: Sequence[bytes],
+    wallets: Sequence[str],
+    contracted_w: Sequence[int],
+    traded_wh: Sequence[int],
+    amounts: Sequence[int],
+) -> list[bytes]:
+    """The certificates' lines: the bytes that `canonical` gives, written column by column.
+
+    A home takes some 25 us so, a third of what encoding its object takes; provisional certificates of 10,000 homes
+    are to be there within a second.
+    """
+    days = _Memory(lambda mask: _text([day.isoformat() for day, kept in zip(plan.days, mask, strict=True) if kept]))
+    findings = _Memory(lambda row: _text(describe(row[0], list(row[1:]))))
+    noted = np.column_stack([reductions.findings, reductions.evidence])
     reduced = reductions.reduction_wh
-    certified = reductions.certified
-    for row in range(len(reductions)):
-        if not certified[row]:
-            measured: dict[str, Any] = {
-                "status": "not-certified",
-                "baseline_wh": None,
-                "unadjusted_baseline_wh": None,
-                "actual_wh": None,
-                "reduction_wh": None,
-                "total_reduction_wh": 0,
-            }
+    columns = zip(
+        reductions.certified.tolist(),
+        map(days.__getitem__, map(tuple, reductions.kept_days.tolist())),
+        map(findings.__getitem__, map(tuple, noted.tolist())),
+        _rows(reductions.actual_wh),
+        _rows(reductions.baseline_wh),
+        _rows(reduced),
+        _rows(reductions.unadjusted_wh),
+        reduced.sum(axis=1).tolist(),
+        pseudonyms,
+        map(encode_basestring_ascii, wallets),
+        contracted_w,
+        traded_wh,
+        amounts,
+        strict=True,
+    )
+    lines = []
+    for n, (ok, kept, found, *energies, total, resource, wallet, watt, moved, pay) in enumerate(columns):
+        if ok:
+            status, used = "certified", f"[{energies[0].replace(_MISSING, 'null')}]"  # never negative otherwise
+            base, cut, unadjusted = (f"[{wh}]" for wh in energies[1:])
         else:
-            actual = reductions.actual_wh[row].tolist()
-            measured = {
-                "status": "certified",
-                "baseline_wh": reductions.baseline_wh[row].tolist(),
-                "unadjusted_baseline_wh": reductions.unadjusted_wh[row].tolist(),
-                "actual_wh": [None if wh == MISSING else wh for wh in actual],
-                "reduction_wh": reduced[row].tolist(),
-                "total_reduction_wh": int(reduced[row].sum()),
-            }
-        yield measured | {
-            "baseline_days": days[reductions.kept_days[row]].tolist(),
-            "findings": describe(int(reductions.findings[row]), reductions.evidence[row].tolist()),
-        }
+            status, used, base, cut, unadjusted = "not-certified", "null", "null", "null", "null"
+        lines.append(
+            f'{{"actual_wh":{used},"baseline_days":{kept},"baseline_wh":{base},"contracted_w":{watt},'
+            f'"findings":{found},"index":{n},"payment":{pay},"reduction_wh":{cut},"resource":"0x{resource.hex()}",'
+            f'"status":"{status}","total_reduction_wh":{total},"traded_wh":{moved},'
+            f'"unadjusted_baseline_wh":{unadjusted},"wallet":{wallet}}}'.encode()
+        )
+    return lines
+
+
+_MISSING = str(MISSING)
+
+
+class _Memory(dict[tuple[int, ...], str]):
+    """Texts by what they are about; many homes have the same days and findings."""
+
+    def __init__(self, text_of: Callable[[tuple[int, ...]], str]) -> None:
+        self._text_of = text_of
+
+    def __missing__(self, about: tuple[int, ...]) -> str:
+        self[about] = text = self._text_of(about)
+        return text
+
+
+def _rows(wh: NDArray[np.int64]) -> list[str]:
+    """The inside of each row as JSON. Shape (n, intervals), at least one interval."""
+    if not len(wh):
+        return []
+    low, high = int(wh.min()), int(wh.max())
+    if high - low < wh.size:  # as always but for few homes: a word each, looked up, is three times as fast
+        words = np.array([str(value) for value in range(low, high + 1)], dtype=object)
+        return [",".join(row) for row in words[wh - low].tolist()]
+    return _text(wh.tolist())[2:-2].split("],[")
+
+
+def _text(value: Any) -> str:
+    """A part of a canonical object, as text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def describe(findings: int, evidence: list[int]) -> list[dict[str, Any]]:

@@ -63,6 +63,9 @@ class Consumed:
         Since it began. [s]
     problem : str
         Why offsets can't be committed at present; empty when they can.
+    newest_message_age_s : float or None
+        How long ago the newest message that was taken had been published; None before the first. While nothing is
+        published it grows, so read it beside ``lag``. [s]
     """
 
     messages: int
@@ -74,6 +77,7 @@ class Consumed:
     partitions: int
     seconds: float
     problem: str
+    newest_message_age_s: float | None
 
     def document(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -149,6 +153,8 @@ class _Worker:
         self.taken: dict[TopicPartition, int] = {}
         """Offset after the last message taken of each partition, since the last commit."""
         self.flushes, self.flushed, self.problem = 0, 0, ""
+        self.newest_ms: int | None = None
+        """When the newest message that was taken had been published. [ms since 1970]"""
         self.began = time.monotonic()
 
     def run(
@@ -191,6 +197,8 @@ class _Worker:
     def take(self, at: TopicPartition, record: Any) -> None:
         self.store(partial(self.delivery.take, record))
         self.taken[at] = record.offset + 1
+        if record.timestamp > 0:  # a broker may keep none
+            self.newest_ms = max(self.newest_ms or 0, record.timestamp)
 
     def make_durable(self) -> None:
         """Flush the consumer and what was rejected, then commit; without a broker that waits for the next time."""
@@ -248,4 +256,5 @@ class _Worker:
             len(self.reader.assignment()),
             round(time.monotonic() - self.began, 3),
             self.problem,
+            None if self.newest_ms is None else round(max(0.0, time.time() - self.newest_ms / 1000), 3),
         )

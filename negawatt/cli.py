@@ -17,8 +17,10 @@ from negawatt.cli_compact import compact
 from negawatt.cli_energy import energy
 from negawatt.cli_exchange import exchange
 from negawatt.cli_home import consent, home
+from negawatt.cli_live import live, retention
 from negawatt.cli_operator import deploy, dispute, reclaim, roster, treasury
 from negawatt.cli_outbox import outbox
+from negawatt.cli_reconcile import reconcile
 from negawatt.cli_stack import stack
 from negawatt.cli_vee import quality, vee
 from negawatt.console import Screen, kwh, money
@@ -184,9 +186,11 @@ def ingest(
 def announce(ctx: Context, event: str) -> None:
     """Before EVENT starts: register its homes on chain, issue it, and opt them in.
 
-    EVENT is an id, or a TOML file with id, programme, start and end.
+    EVENT is an id, or a TOML file with id, programme, start and end. Its baselines, as far as the readings give them
+    by now, are stored for `negawatt live`.
     """
     from negawatt import chains, settling  # noqa: PLC0415
+    from negawatt.cli_live import prepared  # noqa: PLC0415
 
     called = ctx.workspace.event(event)
     with (
@@ -195,17 +199,24 @@ def announce(ctx: Context, event: str) -> None:
     ):
         settling.announce(ctx.workspace, chain, called, progress)
         sent = [asdict(record) for record in chain.records]
-    ctx.screen.document({"event_id": called.id, "transactions": sent})
+    ctx.screen.document({"event_id": called.id, "transactions": sent, "baselines": prepared(ctx, called)})
     show_transactions(ctx.screen, f"Event {called.id} announced", sent)
 
 
 @main.command(short_help="Work out baselines and reductions.")
 @click.argument("event")
 @click.option("--provisional", is_flag=True, help="At once, from the speed store; late readings may still change it.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "gpu"]),
+    default="cpu",
+    show_default=True,
+    help="Where --provisional computes; the same numbers on both.",
+)
 @setting("--spark", "spark", "Spark master.")
 @as_json
 @click.pass_obj
-def certify(ctx: Context, event: str, provisional: bool) -> None:
+def certify(ctx: Context, event: str, provisional: bool, device: str) -> None:
     """Certify EVENT: each home's baseline, usage and reduction, and what it earns.
 
     EVENT is an id of the workspace, or a TOML file with id, programme, start and end. The certificates are
@@ -213,10 +224,12 @@ def certify(ctx: Context, event: str, provisional: bool) -> None:
     """
     from negawatt import pipeline  # noqa: PLC0415
 
+    if device != "cpu" and not provisional:
+        raise click.UsageError("--device is for --provisional: the batch layer's tasks compute where Spark runs them")
     called = ctx.workspace.event(event)
     with ctx.screen.progress() as progress:
         certificates, reductions, seconds = pipeline.certify(
-            ctx.workspace, ctx.settings, called, provisional=provisional, progress=progress
+            ctx.workspace, ctx.settings, called, provisional=provisional, device=device, progress=progress
         )
     summary = pipeline.summarise(certificates, reductions, seconds)
     path = ctx.workspace.certificates(called.id, provisional=provisional)
@@ -237,6 +250,10 @@ def certify(ctx: Context, event: str, provisional: bool) -> None:
     for code, homes in summary["findings"].items():
         ctx.screen.say(f"  {code}: {homes:,} homes")
     ctx.screen.say(f"  certificates: {path}")
+    if ctx.workspace.waiting_result(called.id, "provisional" if provisional else "batch").exists():
+        ctx.screen.say(
+            f"  the speed store can't be written now: `negawatt reconcile {called.id}` brings the result in"
+        )
 
 
 @main.command(short_help="Commit the certificates on chain and pay.")
@@ -384,8 +401,11 @@ for command in (deploy, consent, home, roster, dispute, treasury, reclaim, excha
     main.add_command(command)
 for command in (consume, replay, rejected):
     main.add_command(command)
+main.add_command(live)
+main.add_command(retention)
 main.add_command(compact)
 main.add_command(outbox)
+main.add_command(reconcile)
 main.add_command(stack)
 main.add_command(vee)
 main.add_command(quality)

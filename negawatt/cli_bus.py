@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,10 @@ from negawatt.cli_base import Context, as_json, setting
 if TYPE_CHECKING:
     from ingest.kafka_worker import Consumed
 
-LAYERS = ("batch", "speed", "both")
+FLUSH_SECONDS = {"batch": 5.0, "speed": 0.5, "both": 5.0}
+"""How long a store's readings are held at most. Live views want them at once, files want many. [s]"""
+LAYERS = tuple(FLUSH_SECONDS)
+Standing = Callable[[], dict[str, Any]]
 BUS = setting("--bus", "bus", "kafka://HOST:PORT, or stack:// for the workspace's own.")
 TO = click.option(
     "--to",
@@ -36,7 +39,11 @@ TO = click.option(
 @click.option("--group", help="Workers of a group share the work.  [default: the name of the store]")
 @click.option("--instance", help="Name of this worker, unique in its group: after a crash it goes on at once.")
 @click.option("--until-idle", is_flag=True, help="Stop when nothing is left to take.")
-@click.option("--flush-seconds", type=click.FloatRange(0.1, 600), default=5.0, show_default=True, help="See below.")
+@click.option(
+    "--flush-seconds",
+    type=click.FloatRange(0.1, 600),
+    help=f"See below.  [default: {FLUSH_SECONDS['speed']:g} to speed alone, else {FLUSH_SECONDS['batch']:g}]",
+)
 @click.option("--flush-readings", type=click.IntRange(1_000, 20_000_000), default=2_000_000, show_default=True)
 @BUS
 @as_json
@@ -48,7 +55,7 @@ def consume(
     group: str | None,
     instance: str | None,
     until_idle: bool,
-    flush_seconds: float,
+    flush_seconds: float | None,
     flush_readings: int,
 ) -> None:
     """Take readings from Kafka to a store of the workspace, until stopped by Ctrl-C or SIGTERM.
@@ -58,23 +65,26 @@ def consume(
 
     A message that can't be read is put aside (negawatt rejected). When the store can't be written the worker stops,
     with exit code 1, and the next one goes on from there.
+
+    The speed store keeps readings of the future apart until their time has come; the setting future_minutes says
+    from when on. Run one worker for it.
     """
     from ingest.kafka_worker import consume as work  # noqa: PLC0415  heavy imports wait until they are needed
 
     options = {"group_instance_id": instance} if instance else {}
-    with _consumer(ctx, layer) as consumer, _stopped() as stop:
+    with _consumer(ctx, layer) as (consumer, standing), _stopped() as stop:
         done = work(
             _address(ctx),
             group or layer,
             consumer,
             stop.is_set,
             until_idle=until_idle,
-            flush_seconds=flush_seconds,
+            flush_seconds=flush_seconds or FLUSH_SECONDS[layer],
             flush_readings=flush_readings,
-            report=_Ticker(ctx),
+            report=_Ticker(ctx, standing),
             **options,
         )
-    ctx.screen.document(done.document())
+        ctx.screen.document(done.document() | standing())
 
 
 @click.command(short_help="Read again what Kafka still has.")
@@ -94,7 +104,7 @@ def replay(
     """
     from ingest.kafka_replay import replay as read_again  # noqa: PLC0415
 
-    with _consumer(ctx, layer) as consumer, ctx.screen.progress() as progress:
+    with _consumer(ctx, layer) as (consumer, standing), ctx.screen.progress() as progress:
         done = read_again(
             _address(ctx),
             consumer,
@@ -103,7 +113,7 @@ def replay(
             offsets=_offsets(offsets) if offsets else None,
             progress=lambda passed, total: progress("replay", passed, total),
         )
-    ctx.screen.document(done.document())
+        ctx.screen.document(done.document() | standing())
     ctx.screen.say(f"{done.readings:,} readings of {done.messages:,} messages; {done.rejected:,} messages rejected")
 
 
@@ -144,8 +154,9 @@ class _Both:
 class _Ticker:
     """Says how far a worker is whenever that has changed."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, standing: Standing) -> None:
         self._say, self._said = ctx.screen.say, ""
+        self._standing = standing
         self._before = (0.0, 0)
 
     def __call__(self, state: Consumed) -> None:
@@ -157,28 +168,38 @@ class _Ticker:
             f"{state.readings:,} readings, {state.rejected:,} messages rejected, lag {lag}, "
             f"{state.partitions} partitions"
         )
+        found = self._standing()
+        if found.get("quarantined"):
+            line += f"; {found['quarantined']:,} of the future kept apart, {found['released']:,} let in later"
         if state.problem:
             line += f"; {state.problem}"
         if line != self._said:
             self._said = line
-            self._say(f"{line}; {rate:,.0f} readings/s")
+            ages = f"newest message {_age(state.newest_message_age_s)} old"
+            if "newest_reading_age_s" in found:
+                ages += f", newest reading {_age(found['newest_reading_age_s'])} behind the clock"
+            self._say(f"{line}; {rate:,.0f} readings/s; {ages}")
+
+
+def _age(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{seconds:,.1f} s"
 
 
 @contextlib.contextmanager
-def _consumer(ctx: Context, layer: str) -> Iterator[ReadingsConsumer]:
-    """The consumers of a workspace's stores."""
+def _consumer(ctx: Context, layer: str) -> Iterator[tuple[ReadingsConsumer, Standing]]:
+    """The consumers of a workspace's stores, and how fresh the speed store is, as JSON values."""
     from negawatt import pipeline  # noqa: PLC0415
-    from speed.duckdb_store import DuckDBStore  # noqa: PLC0415
 
     consumers: list[ReadingsConsumer] = []
+    standing: Standing = dict
     with contextlib.ExitStack() as opened:
         if layer in ("batch", "both"):
             consumers.append(pipeline.BatchConsumer(pipeline.batch_store(ctx.workspace, ctx.settings)))
         if layer in ("speed", "both"):
-            speed = DuckDBStore(ctx.workspace.speed)
-            opened.callback(speed.close)
-            consumers.append(pipeline.SpeedConsumer(speed))
-        yield _Both(consumers)
+            live = opened.enter_context(pipeline.live_consumer(ctx.workspace, ctx.settings))
+            consumers.append(live)
+            standing = lambda: live.standing().document()  # noqa: E731  a name for it would say no more
+        yield _Both(consumers), standing
 
 
 @contextlib.contextmanager

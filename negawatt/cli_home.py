@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from domain.errors import NegawattError
+from domain.errors import InvalidEventError, NegawattError
 from negawatt.cli_base import CONTEXT, EXISTING_FILE, Context, Group, as_json, chain_flags, show_transactions
 from negawatt.console import money
 
 if TYPE_CHECKING:
-    from domain.certificates import CertificateSet
     from serving.chain import Chain, TransactionRecord
     from serving.consents import Message
     from serving.deployment import Contracts
+    from serving.published import Published
 
 YEAR_S = 365 * 86_400
 
@@ -182,13 +182,21 @@ def balance(ctx: Context, wallet: str, event: str | None, certificates: Path | N
     address = wallet if wallet.startswith("0x") else _resource(ctx, wallet).wallet
     with _open(ctx, contract, reader=True) as (chain, contracts):
         published = _published(ctx, event, certificates) if event or certificates else None
-        held = Household(chain, contracts).holding(address, published)
+        final = None if published is None or published.provisional else published.certificates
+        held = Household(chain, contracts).holding(address, final)
         decimals = contracts.coin.functions.decimals().call()
         symbol = contracts.coin.functions.symbol().call()
-    ctx.screen.document({**asdict(held), "symbol": symbol, "decimals": decimals})
+    expected = _expected(published, address)
+    ctx.screen.document(
+        {**asdict(held), "provisional_payment": expected, "symbol": symbol, "decimals": decimals},
+    )
     amounts = [money(amount, decimals, symbol) for amount in (held.balance, held.credit, held.claimable)]
     ctx.screen.say(f"Wallet {held.wallet}")
     ctx.screen.table("", ("coins", "credit", "to claim"), [amounts])
+    if expected is not None:
+        ctx.screen.say(
+            f"  {event} earns it {money(expected, decimals, symbol)}, provisionally: that may still change"
+        )
 
 
 @home.command(short_help="Opt in to an event or out of it.")
@@ -262,7 +270,8 @@ def claim(ctx: Context, event: str, wallet: str, certificates: Path | None, cont
 
     address = wallet if wallet.startswith("0x") else _resource(ctx, wallet).wallet
     with _open(ctx, contract) as (chain, contracts):
-        sent = Household(chain, contracts).claim(_published(ctx, event, certificates), address)
+        found = _published(ctx, event, certificates, final_only=True)
+        sent = Household(chain, contracts).claim(found.certificates, address)
     _show(ctx, f"Claimed of {event} for {address}", sent)
 
 
@@ -375,17 +384,30 @@ def _sign(ctx: Context, message: Message, meter: str, keystore: Path | None, pas
     return message.sign(demo_key(meter))
 
 
-def _published(ctx: Context, event: str | None, certificates: Path | None) -> CertificateSet:
+def _published(ctx: Context, event: str | None, certificates: Path | None, *, final_only: bool = False) -> Published:
     """Published certificates, from a file or the workspace's."""
-    from domain.certificates import parse_published  # noqa: PLC0415
+    from serving.published import Published  # noqa: PLC0415
 
-    path = certificates or ctx.workspace.certificates(str(event))
-    if not path.exists():
-        raise NegawattError(f"there are no published certificates at {path}: name them by --certificates")
-    found = parse_published(path.read_bytes())
-    if event and found.event_id != event:
-        raise NegawattError(f"{path} holds certificates of event {found.event_id!r}, not of {event!r}")
+    if certificates:
+        found = Published(certificates, certificates.read_bytes(), False)
+    else:
+        try:
+            found = ctx.workspace.published(str(event), final_only=final_only)
+        except InvalidEventError as missing:
+            raise NegawattError(f"{missing}. A published file can be named by --certificates") from missing
+    if event and found.certificates.event_id != event:
+        raise NegawattError(
+            f"{found.path} holds certificates of event {found.certificates.event_id!r}, not of {event!r}"
+        )
     return found
+
+
+def _expected(published: Published | None, wallet: str) -> int | None:
+    """What provisional certificates would pay a wallet; None where the certificates are final. [minor units]"""
+    if published is None or not published.provisional:
+        return None
+    mine = bytes.fromhex(wallet[2:])
+    return sum(leaf.payment for leaf in published.certificates.leaves if leaf.wallet == mine)
 
 
 def _show(ctx: Context, title: str, sent: list[TransactionRecord]) -> None:

@@ -38,7 +38,6 @@ from negawatt.settings import Settings
 from negawatt.workspace import Workspace, read_resources, write_event, write_resources, write_whole
 from serving.report import PAPER_TIMINGS
 from serving.verifier import require
-from speed.duckdb_store import DuckDBStore
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -284,7 +283,7 @@ def _call_events(
     count: int,
 ) -> list[DREvent]:
     """Register the homes that have readings, and call events on the hottest days that the programme allows."""
-    speed = DuckDBStore(workspace.speed)
+    speed = pipeline.speed_store(workspace, settings)
     try:
         store = pipeline.batch_store(workspace, settings)
         minutes = store.intervals()[0]

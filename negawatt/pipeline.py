@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from batch.session import open_session
 from batch.stores import BatchStore, open_store
 from domain.certificates import CertificateSet, issue_certificates, resource_key
 from domain.certification import FINDINGS, Reductions
-from domain.errors import InvalidEventError, StoreError
+from domain.errors import InvalidEventError, NegawattError, StoreError
 from domain.events import DREvent
 from domain.intervals import slot_of, slot_start
 from domain.plans import EventPlan, make_plan
@@ -30,8 +31,12 @@ from negawatt.console import Progress, quiet
 from negawatt.settings import Settings
 from negawatt.workspace import Workspace, write_whole
 from serving.report import UsageAround, render_report
-from speed.duckdb_store import DuckDBStore
-from speed.provisional import certify_provisionally
+from speed.consumer import SpeedConsumer
+from speed.devices import open_device
+from speed.provisional import certify_provisionally, reading_intervals
+from speed.quarantine import Quarantine
+from speed.reconciliation import Reconciliation, Source, from_bytes, keep, reconcile, result_of, to_bytes
+from speed.stores import SpeedStore, duckdb_url, open_speed_store
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -58,20 +63,6 @@ class BatchConsumer:
         """Write what is held."""
         self.result += self._store.append(self._held)
         self._held, self._size = [], 0
-
-
-class SpeedConsumer:
-    """Takes readings from the bus to the speed store as they come."""
-
-    def __init__(self, store: DuckDBStore) -> None:
-        self._store = store
-
-    def consume(self, readings: Readings) -> None:
-        """Load a batch."""
-        self._store.append(readings)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +142,7 @@ def layers(workspace: Workspace, settings: Settings) -> Iterator[tuple[Callable[
     """The bus with both layers' consumers on it; everything published is durable when the block ends."""
     bus = open_bus(_address(workspace, settings.bus, "bus"))
     batch = BatchConsumer(batch_store(workspace, settings))
-    speed = DuckDBStore(workspace.speed)
+    speed = speed_store(workspace, settings)
     try:
         bus.subscribe(batch)
         bus.subscribe(SpeedConsumer(speed))
@@ -186,27 +177,57 @@ def batch_store(workspace: Workspace, settings: Settings) -> BatchStore:
     return open_store(_address(workspace, settings.store, "store") or workspace.store, buckets=settings.buckets)
 
 
+def speed_store(workspace: Workspace, settings: Settings) -> SpeedStore:
+    """The speed store that a workspace's settings name."""
+    return open_speed_store(
+        _address(workspace, settings.speed, "speed") or duckdb_url(workspace.speed),
+        password=settings.speed_password,
+        password_file=settings.speed_password_file,
+    )
+
+
 def _address(workspace: Workspace, setting: str, part: str) -> str:
     """An address as a setting gives it; ``stack://`` is that of the workspace's own server."""
     if setting != "stack://":
         return setting
-    from negawatt.stack_services import bus_address, store_address  # noqa: PLC0415  servers are not always there
+    from negawatt import stack_services  # noqa: PLC0415  servers are not always there
 
-    return {"bus": bus_address, "store": store_address}[part](workspace)
+    address: str = getattr(stack_services, f"{part}_address")(workspace)
+    return address
 
 
-def plan_event(workspace: Workspace, store: BatchStore, event: DREvent) -> EventPlan:
+@contextlib.contextmanager
+def live_consumer(workspace: Workspace, settings: Settings) -> Iterator[SpeedConsumer]:
+    """Takes readings that meters report now to the speed store, and keeps those of the future apart.
+
+    `layers` has no such quarantine: files and simulations are of a time of their own.
+    """
+    speed = speed_store(workspace, settings)
+    try:
+        yield SpeedConsumer(speed, Quarantine(speed, timedelta(minutes=settings.future_minutes)))
+    finally:
+        speed.close()
+
+
+def plan_event(workspace: Workspace, store: BatchStore, event: DREvent, speed: SpeedStore | None = None) -> EventPlan:
     """The plan of a workspace's event, at the interval of its readings.
+
+    Parameters
+    ----------
+    speed : SpeedStore, optional
+        Says the interval where the batch store has no readings yet.
 
     Raises
     ------
     NegawattError
         There are no readings, or of several intervals, or the programme has no rule for the event.
     """
-    intervals = store.intervals()
+    intervals, url = store.intervals(), store.url
+    if not intervals and speed is not None:
+        intervals, url = reading_intervals(speed), speed.url
     if len(intervals) != 1:
         found = ", ".join(f"{minutes} min" for minutes in intervals) or "none"
-        raise StoreError(f"readings of one interval are needed to certify; {store.url} holds: {found}")
+        raise StoreError(f"readings of one interval are needed to certify; {url} holds: {found}")
     programme = workspace.programme(event.programme)
     return make_plan(event, programme, intervals[0], event_days=workspace.other_event_days(event, programme))
 
@@ -218,6 +239,7 @@ def certify(
     *,
     session: SparkSession | None = None,
     provisional: bool = False,
+    device: str = "cpu",
     progress: Progress = quiet,
 ) -> tuple[CertificateSet, Reductions, float]:
     """Certify an event and publish its certificates in the workspace.
@@ -228,6 +250,8 @@ def certify(
         For the batch layer; default: one that the settings name.
     provisional : bool
         From the speed store, at once; never settled.
+    device : str
+        Where a provisional certification computes: `speed.devices.open_device`.
 
     Returns
     -------
@@ -239,34 +263,96 @@ def certify(
     NegawattError
         No resources, no readings, or the event is settled already and the new certificates differ.
     """
+    place = open_device(device)
     resources = workspace.participants(event)
     store = batch_store(workspace, settings)
-    plan = plan_event(workspace, store, event)
-    if provisional:
-        speed = DuckDBStore(workspace.speed)
-        try:
+    with contextlib.ExitStack() as opened:
+        speed = None
+        if provisional:
+            speed = opened.enter_context(contextlib.closing(speed_store(workspace, settings)))
+            plan = plan_event(workspace, store, event, speed)
             began = time.perf_counter()
-            reductions = certify_provisionally(speed, plan, resources)
-            seconds = time.perf_counter() - began
-        finally:
-            speed.close()
-    else:
-        session = session or open_session(settings.spark, log=workspace.spark_log)
-        began = time.perf_counter()
-        reductions = certify_event(
-            session, store, plan, resources, lambda done, total: progress("certify", done, total)
-        )
+            reductions = certify_provisionally(speed, plan, resources, device=place)
+        else:
+            plan = plan_event(workspace, store, event)
+            session = session or open_session(settings.spark, log=workspace.spark_log)
+            began = time.perf_counter()
+            reductions = certify_event(
+                session, store, plan, resources, lambda done, total: progress("certify", done, total)
+            )
         seconds = time.perf_counter() - began
-    certificates = issue_certificates(plan, reductions, resources, workspace.salt(), workspace.traded(event))
-    path = workspace.certificates(event.id, provisional=provisional)
-    committed = not provisional and workspace.committed(event.id).exists() and path.exists()
+        certificates = issue_certificates(plan, reductions, resources, workspace.salt(), workspace.traded(event))
+        _publish(workspace, certificates, provisional=provisional)
+        _keep(workspace, settings, plan, reductions, certificates, speed)
+    return certificates, reductions, seconds
+
+
+def _publish(workspace: Workspace, certificates: CertificateSet, *, provisional: bool) -> None:
+    """Write an event's certificates, unless they are settled and would change."""
+    event_id = certificates.event_id
+    path = workspace.certificates(event_id, provisional=provisional)
+    committed = not provisional and workspace.committed(event_id).exists() and path.exists()
     if committed and path.read_bytes() != certificates.published():
         raise InvalidEventError(
-            event.id,
+            event_id,
             f"settled already, and readings or events that came since change it; {path} stays as it was settled",
         )
     write_whole(path, certificates.published())
-    return certificates, reductions, seconds
+
+
+def _keep(
+    workspace: Workspace,
+    settings: Settings,
+    plan: EventPlan,
+    reductions: Reductions,
+    certificates: CertificateSet,
+    speed: SpeedStore | None,
+) -> None:
+    """Keep a provisional result (with its open store) or a batch result in the speed store, to be compared there.
+
+    The certificates are published by then, so nothing here fails: a result that the store can't take now waits in a
+    file, which `reconcile_event` brings in.
+    """
+    source = Source.BATCH if speed is None else Source.PROVISIONAL
+    try:
+        result = result_of(plan, reductions, certificates, source, datetime.now(UTC))
+    except NegawattError:  # payments beyond 64 bits: `reconcile_event` says that it has no such result
+        return
+    waiting = workspace.waiting_result(plan.event.id, source)
+    try:
+        if speed is not None:
+            keep(speed, result)
+        else:
+            with contextlib.closing(speed_store(workspace, settings)) as opened:
+                keep(opened, result)
+    except StoreError:
+        write_whole(waiting, to_bytes(result))
+    else:
+        waiting.unlink(missing_ok=True)
+
+
+def reconcile_event(workspace: Workspace, settings: Settings, event: DREvent, *, largest: int = 10) -> Reconciliation:
+    """Compare an event's provisional result with the batch layer's.
+
+    Raises
+    ------
+    InvalidEventError
+        Neither result is there.
+    StoreError
+        The speed store can't be opened; while a worker has a DuckDB file open, nobody else has.
+    """
+    with contextlib.closing(speed_store(workspace, settings)) as speed:
+        for source in Source:
+            waiting = workspace.waiting_result(event.id, source)
+            if waiting.exists():
+                keep(speed, from_bytes(waiting.read_bytes()))
+                waiting.unlink()
+        found = reconcile(speed, event.id, largest=largest)
+    if found.provisional is None and found.batch is None:
+        raise InvalidEventError(
+            event.id, f"no result to compare: run `negawatt certify --provisional {event.id}` and `negawatt certify`"
+        )
+    return found
 
 
 def summarise(certificates: CertificateSet, reductions: Reductions, seconds: float) -> dict[str, Any]:
@@ -296,18 +382,18 @@ def report(
     provisional: dict[str, int] | None = None,
 ) -> Path:
     """Write an event's HTML report; returns its path."""
-    published = workspace.certificates(event.id)
-    if not published.exists():
-        raise InvalidEventError(event.id, f"not certified yet: run `negawatt certify {event.id}` first")
+    published = workspace.published(event.id)
     settlement = workspace.settlement(event.id)
     people, salt = workspace.participants(event), workspace.salt()
+    store = batch_store(workspace, settings)
     html = render_report(
-        published.read_bytes(),
-        settlement=json.loads(settlement.read_text()) if settlement.exists() else None,
+        published.data,
+        settlement=json.loads(settlement.read_text()) if settlement.exists() and not published.provisional else None,
         meter_of={"0x" + resource_key(salt, meter).hex(): meter for meter in people},
-        around=usage_around(workspace, batch_store(workspace, settings), event, people),
+        around=usage_around(workspace, store, event, people) if store.intervals() else None,
         timings=timings,
         provisional=provisional,
+        final=not published.provisional,
     )
     path = workspace.report(event.id)
     write_whole(path, html.encode())

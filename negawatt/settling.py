@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from domain.certificates import CertificateSet, parse_published, resource_key
+from domain.certificates import CertificateSet, resource_key
 from domain.errors import ChainError, InvalidEventError
 from domain.events import DREvent, EventState
 from domain.programmes import Delivery
@@ -21,6 +21,7 @@ from negawatt.workspace import Workspace, write_json, write_whole
 from serving.chain import Chain, TransactionRecord
 from serving.consents import Consent, consent_message, read_message, signed_consent
 from serving.deployment import Coin, Contracts, attach, attach_at, deploy
+from serving.published import Published
 from serving.settlement import ConsentSource, EventTerms, Participant, Settlement
 from serving.verifier import Check, verify
 
@@ -247,17 +248,14 @@ def consents(workspace: Workspace, chain: Chain, contracts: Contracts) -> Consen
 
 
 def read_certificates(workspace: Workspace, event: DREvent) -> CertificateSet:
-    """The published certificates of an event.
+    """The published certificates of an event, by the batch layer.
 
     Raises
     ------
     InvalidEventError
-        It was not certified yet.
+        It was not certified yet, or only provisionally.
     """
-    path = workspace.certificates(event.id)
-    if not path.exists():
-        raise InvalidEventError(event.id, f"not certified yet: run `negawatt certify {event.id}` first")
-    return parse_published(path.read_bytes())
+    return workspace.published(event.id, final_only=True).certificates
 
 
 def verify_event(
@@ -270,10 +268,12 @@ def verify_event(
 ) -> list[Check]:
     """Recompute an event from its published certificates and the chain.
 
+    Provisional certificates add up like others; that they are not final is a check that fails.
+
     Parameters
     ----------
     published : Path, optional
-        Default: the workspace's.
+        Default: the workspace's: the batch layer's, else the provisional ones.
     contract : str, optional
         Address of the DemandResponse contract; default: as the workspace's address book has it.
     exchange : str, optional
@@ -284,8 +284,12 @@ def verify_event(
     InvalidEventError
         There are no published certificates.
     """
-    path = published or workspace.certificates(event_id)
-    if not path.exists():
-        raise InvalidEventError(event_id, f"there are no published certificates at {path}")
+    if published is not None and not published.exists():
+        raise InvalidEventError(event_id, f"there are no published certificates at {published}")
+    found = Published(published, published.read_bytes(), False) if published else workspace.published(event_id)
     contracts = attach_at(chain, contract, exchange) if contract else attach(chain, workspace.address_book)
-    return verify(path.read_bytes(), contracts, event_id)
+    checks = verify(found.data, contracts, event_id)
+    if found.provisional:
+        evidence = f"{found.path} is provisional: run `negawatt certify {event_id}`"
+        checks.insert(0, Check("certificates are final", False, evidence))
+    return checks

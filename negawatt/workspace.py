@@ -21,6 +21,7 @@ from domain.certificates import Resource
 from domain.errors import InvalidEventError, InvalidProgrammeError, NegawattError
 from domain.events import DREvent
 from domain.programmes import Programme, parse_programme
+from serving.published import Published, published_certificates
 
 _RESOURCE_COLUMNS = ("meter", "contracted_w", "wallet", "feeder")
 _SALT_BYTES = 32
@@ -53,6 +54,21 @@ class Workspace:
         """The published certificates of an event."""
         folder = self.folder / "certificates"
         return (folder / "provisional" if provisional else folder) / f"{event_id}.jsonl"
+
+    def published(self, event_id: str, *, final_only: bool = False) -> Published:
+        """The certificates that count: the batch layer's where they exist, else the provisional ones, marked so.
+
+        Raises
+        ------
+        InvalidEventError
+            There are none, or only provisional ones and ``final_only``.
+        """
+        batch, provisional = self.certificates(event_id), self.certificates(event_id, provisional=True)
+        return published_certificates(event_id, batch, provisional, final_only=final_only)
+
+    def waiting_result(self, event_id: str, source: str) -> Path:
+        """A result that the speed store could not take yet; ``source`` is ``provisional`` or ``batch``."""
+        return self.folder / "certificates" / "waiting" / f"{event_id}.{source}.arrows"
 
     def settlement(self, event_id: str) -> Path:
         """What settling the event left behind."""

@@ -89,6 +89,7 @@ def render_report(
     around: UsageAround | None = None,
     timings: Sequence[Mapping[str, Any]] = (),
     provisional: Mapping[str, int] | None = None,
+    final: bool = True,
 ) -> str:
     """Write an event's report as one self-contained HTML page.
 
@@ -107,6 +108,8 @@ def render_report(
     provisional : mapping or None
         ``certificates``: how many were made at the end of the event; ``changed``: how many of them the final
         ones differ from.
+    final : bool
+        False for provisional certificates: the page says so at its head.
 
     Returns
     -------
@@ -171,6 +174,7 @@ def render_report(
         published_hash="0x" + hashlib.sha256(published).hexdigest(),
         timings=_timings(timings),
         provisional=provisional,
+        final=final,
     )  # fmt: skip
 
 

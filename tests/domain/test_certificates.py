@@ -100,6 +100,45 @@ class TestCanonicalBytes:
         assert line["total_reduction_wh"] == 2700
         assert [finding["values"] for finding in line["findings"]] == [{"missing_intervals": 1}]
 
+    @settings(max_examples=30)
+    @given(
+        st.lists(
+            st.tuples(
+                st.lists(st.one_of(st.none(), st.integers(0, 2000)), min_size=10, max_size=10),
+                st.integers(0, 6),
+                st.integers(0, 2000),
+            ),
+            max_size=5,
+        )
+    )
+    def test_lines_are_the_canonical_bytes_of_what_was_certified(self, homes):
+        plan = a_plan("kpx-max-4-of-5", an_event(hours=10))
+        blocks = [a_home(plan, event=event, days=[1000] * days, before=before) for event, days, before in homes]
+        reductions = certify(plan, a_block(*blocks) if blocks else empty_block(plan))
+        issued = issue(*blocks, plan=plan)
+        for n, line in enumerate(issued.lines):
+            ok = bool(reductions.certified[n])
+            used = [None if wh < 0 else wh for wh in reductions.actual_wh[n].tolist()]
+            cut = [0 if u is None else b - u for b, u in zip(reductions.baseline_wh[n].tolist(), used, strict=True)]
+            days = [d.isoformat() for d, kept in zip(plan.days, reductions.kept_days[n], strict=True) if kept]
+            body = {
+                "index": n,
+                "status": "certified" if ok else "not-certified",
+                "baseline_wh": reductions.baseline_wh[n].tolist() if ok else None,
+                "unadjusted_baseline_wh": reductions.unadjusted_wh[n].tolist() if ok else None,
+                "actual_wh": used if ok else None,
+                "reduction_wh": cut if ok else None,
+                "total_reduction_wh": sum(cut) if ok else 0,
+                "baseline_days": days,
+                "findings": describe(int(reductions.findings[n]), reductions.evidence[n].tolist()),
+                "resource": "0x" + resource_key(SALT, f"m{n:03d}").hex(),
+                "wallet": WALLET.lower(),
+                "contracted_w": 1000,
+                "traded_wh": 0,
+                "payment": issued.leaves[n].payment,
+            }
+            assert line == canonical(body)
+
 
 class TestLeaves:
     def test_each_line_of_the_file_hashes_into_its_leaf(self):
