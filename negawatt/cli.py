@@ -21,6 +21,7 @@ from negawatt.cli_live import live, retention
 from negawatt.cli_operator import deploy, dispute, reclaim, roster, treasury
 from negawatt.cli_outbox import outbox
 from negawatt.cli_reconcile import reconcile
+from negawatt.cli_sql import sql
 from negawatt.cli_stack import stack
 from negawatt.cli_vee import quality, vee
 from negawatt.console import Screen, kwh, money
@@ -406,6 +407,7 @@ main.add_command(retention)
 main.add_command(compact)
 main.add_command(outbox)
 main.add_command(reconcile)
+main.add_command(sql)
 main.add_command(stack)
 main.add_command(vee)
 main.add_command(quality)
