@@ -23,6 +23,7 @@ from negawatt.cli_outbox import outbox
 from negawatt.cli_reconcile import reconcile
 from negawatt.cli_sql import sql
 from negawatt.cli_stack import stack
+from negawatt.cli_trades import balance_day, match_trades, trade_report
 from negawatt.cli_vee import quality, vee
 from negawatt.console import Screen, kwh, money
 from negawatt.settings import load_settings
@@ -411,3 +412,5 @@ main.add_command(sql)
 main.add_command(stack)
 main.add_command(vee)
 main.add_command(quality)
+for command in (match_trades, balance_day, trade_report):
+    main.add_command(command)

@@ -1,0 +1,181 @@
+"""``negawatt match``, ``balance-day`` and ``trade-report``: a day's trades between microgrids, before and after."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from negawatt.cli_base import EXISTING_FILE, Context, as_json
+from negawatt.console import kwh, money
+
+DAY = click.DateTime(["%Y-%m-%d"])
+LISTED = 30
+"""Participants that a table shows; ``--json`` and the files have all."""
+
+
+@click.command("match", short_help="Match sellers and buyers of a day.")
+@click.argument("market", type=EXISTING_FILE)
+@click.argument("capacities", type=EXISTING_FILE)
+@click.option("--day", type=DAY, help="Local day of the market's zone.  [default: the only one in CAPACITIES]")
+@click.option(
+    "--method",
+    type=click.Choice(["groups", "lp"]),
+    default="groups",
+    show_default=True,
+    help="groups: by site and tariff, exact, of any size; lp: participant by participant, in PuLP.",
+)
+@click.option(
+    "--solver",
+    type=click.Choice(["auto", "highs", "cbc"]),
+    default="auto",
+    show_default=True,
+    help="With --method lp.",
+)
+@click.option(
+    "--time-limit", type=click.FloatRange(0.01), default=60.0, show_default=True, help="Of an interval's LP, seconds."
+)
+@as_json
+@click.pass_obj
+def match_trades(
+    ctx: Context, market: Path, capacities: Path, day: Any, method: str, solver: str, time_limit: float
+) -> None:
+    """Match what participants have over with what others lack, interval by interval.
+
+    MARKET is a TOML file that names participants, distances, the price rule and the objective; CAPACITIES is CSV:
+    participant, interval_start, surplus_wh, deficit_wh. Tariffs come from WORKSPACE/tariffs or with negawatt.
+
+    Every matching is proved to be the best there is, and nobody is worse off than with the grid alone. An interval
+    whose solver gives no proven answer is left to the grid, with a finding. The result is in WORKSPACE/market/DAY.
+
+    \b
+      negawatt match market.toml capacities.csv
+      negawatt trade-report 2021-02-01                       a page with charts
+      negawatt balance-day market.toml 2021-02-01 metered.csv
+      negawatt energy settle-day .negawatt/market/2021-02-01/trades.csv --day 2021-02-01
+    """
+    from negawatt import market as job  # noqa: PLC0415  heavy imports wait until they are needed
+    from negawatt.market_files import read_market  # noqa: PLC0415
+
+    file = read_market(market)
+    with ctx.screen.progress() as progress:
+        document = job.match_day(
+            ctx.workspace,
+            file,
+            capacities,
+            day=day.date() if day else None,
+            method=method,
+            engine=solver,
+            time_limit_s=time_limit,
+            progress=progress,
+        )
+    folder = job.folder_of(ctx.workspace, datetime.fromisoformat(document["day"]).date())
+    ctx.screen.document(document)
+    totals = document["totals"]
+    ctx.screen.table(
+        f"{document['day']} ({document['zone']}): {kwh(totals['traded_wh'])} traded, price {document['price']}",
+        ("from", "over", "lacking", "traded", "value", "sellers gain", "buyers gain"),
+        [
+            (
+                datetime.fromisoformat(row["start"]).strftime("%H:%M"),
+                *(kwh(row[name]) for name in ("surplus_wh", "deficit_wh", "traded_wh")),
+                *(_amount(row[name], document) for name in ("value", "seller_gain", "buyer_gain")),
+            )
+            for row in document["intervals"]
+        ],
+    )
+    people = sorted(document["participants"], key=lambda row: -(row["seller_gain"] + row["buyer_gain"]))
+    ctx.screen.table(
+        f"{len(people):,} participants" + (f", the {LISTED} who gain most" if len(people) > LISTED else ""),
+        ("participant", "site", "sold", "bought", "gain as seller", "gain as buyer"),
+        [
+            (
+                row["participant"],
+                row["site"],
+                *(kwh(row[name]) for name in ("sold_wh", "bought_wh")),
+                *(_amount(row[name], document) for name in ("seller_gain", "buyer_gain")),
+            )
+            for row in people[:LISTED]
+        ],
+    )
+    for row in document["intervals"]:
+        for finding in row["findings"]:
+            ctx.screen.say(f"  {row['start']}: {finding['code']}: {escape(finding['values']['problem'])}")
+    ctx.screen.say(
+        f"  sellers gain {_amount(totals['seller_gain'], document)}, buyers {_amount(totals['buyer_gain'], document)}"
+        f", together {_amount(totals['seller_gain'] + totals['buyer_gain'], document)}"
+    )
+    ctx.screen.say(f"  kept in {folder}")
+
+
+@click.command("balance-day", short_help="Settle a matched day against the meters.")
+@click.argument("market", type=EXISTING_FILE)
+@click.argument("day", type=DAY, metavar="DAY")
+@click.argument("metered", type=EXISTING_FILE)
+@as_json
+@click.pass_obj
+def balance_day(ctx: Context, market: Path, day: Any, metered: Path) -> None:
+    """After DAY's delivery: compare what was matched with what was METERED, and settle the difference by tariff.
+
+    METERED is CSV: participant, interval_start, export_wh, import_wh, for every interval in which a participant
+    traded. Trades stand as they were matched; what is over is sold to the grid, what lacks is bought from it.
+
+    Writes WORKSPACE/market/DAY/statement.json and, if every participant who traded has a wallet, trades.csv, which
+    `negawatt energy settle-day` takes.
+    """
+    from negawatt import market_delivery as job  # noqa: PLC0415
+    from negawatt.market_files import read_market  # noqa: PLC0415
+
+    document = job.balance_day(ctx.workspace, read_market(market), day.date(), metered)
+    ctx.screen.document(document)
+    rows = sorted(document["participants"], key=lambda row: -abs(row["net"]))
+    ctx.screen.table(
+        f"{document['day']}: {len(rows):,} participants traded; a minus is owed",
+        ("participant", "sold", "bought", "to the grid", "from the grid", "net", "against the grid alone"),
+        [
+            (
+                row["participant"],
+                *(kwh(row[name]) for name in ("sold_wh", "bought_wh", "to_grid_wh", "from_grid_wh")),
+                *(_amount(row[name], document) for name in ("net", "gain")),
+            )
+            for row in rows[:LISTED]
+        ],
+    )
+    for finding in document["findings"]:
+        worse = _amount(-finding["values"]["gain"], document)
+        ctx.screen.say(f"  {finding['code']}: {finding['values']['participant']} by {worse}")
+    if document["trades_file"]:
+        ctx.screen.say(f"  {document['trades']} trades to settle: {document['trades_file']}")
+    else:
+        ctx.screen.say("  no trades to settle on chain: participants have no wallets")
+
+
+@click.command("trade-report", short_help="Write a page of a day's trades.")
+@click.argument("day", type=DAY, metavar="DAY")
+@as_json
+@click.pass_obj
+def trade_report(ctx: Context, day: Any) -> None:
+    """Write DAY's page with charts: trade by interval, prices between sites, gains of each side, and tables."""
+    from negawatt import market as job  # noqa: PLC0415
+    from negawatt.workspace import write_whole  # noqa: PLC0415
+    from serving.trade_report import render_trade_report  # noqa: PLC0415
+
+    matched = job.read_matched(ctx.workspace, day.date())
+    page = render_trade_report(
+        matched, job.read_positions(ctx.workspace, day.date()), job.read_statement(ctx.workspace, day.date())
+    )
+    path = job.folder_of(ctx.workspace, day.date()) / "report.html"
+    write_whole(path, page.encode())
+    ctx.screen.document({"report": str(path)})
+    ctx.screen.say(f"report: {path}")
+
+
+def _amount(fine: int, document: dict[str, Any]) -> str:
+    """Fine units as money, to a hundredth of a minor unit."""
+    currency = document["currency"]
+    hundredths = round(Fraction(fine * 100, document["fine_units_per_minor_unit"]))
+    return money(hundredths, currency["decimals"] + 2, currency["code"])
