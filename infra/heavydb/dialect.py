@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Never
+from typing import Any, ClassVar, Never
 
-from sqlglot import Token, Tokenizer, TokenType, exp
+from sqlglot import Token, TokenType, exp, parser, tokens
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
-from sqlglot.parser import Parser
 
 from infra.heavydb.errors import SqlError, UnsupportedError
 from infra.heavydb.reserved import RESERVED
@@ -35,17 +34,17 @@ class HeavyDB(Dialect):
 
     NULL_ORDERING = "nulls_are_large"
 
-    class Tokenizer(Tokenizer):
+    class Tokenizer(tokens.Tokenizer):
         """Cuts every statement into words, those that other dialects pass on whole, too."""
 
-        COMMANDS: ClassVar = set()
+        COMMANDS: ClassVar[set[TokenType]] = set()
 
-    class Parser(Parser):
+    class Parser(parser.Parser):
         """Reads a call as a name and its arguments, unless its arguments have a syntax of their own."""
 
-        FUNCTIONS: ClassVar = {}
-        NO_PAREN_FUNCTIONS: ClassVar = {}
-        FUNCTION_PARSERS: ClassVar = {name: Parser.FUNCTION_PARSERS[name] for name in _PARSED_BY_SYNTAX}
+        FUNCTIONS: ClassVar[dict[str, Any]] = {}
+        NO_PAREN_FUNCTIONS: ClassVar[dict[TokenType, Any]] = {}
+        FUNCTION_PARSERS: ClassVar = {name: parser.Parser.FUNCTION_PARSERS[name] for name in _PARSED_BY_SYNTAX}
 
 
 def tokenize(sql: str) -> list[Token]:
@@ -57,21 +56,21 @@ def tokenize(sql: str) -> list[Token]:
         It can't be cut into words, has some that HeavyDB doesn't know, or is empty or more than one.
     """
     try:
-        tokens = HeavyDB().tokenize(sql)
+        words = HeavyDB().tokenize(sql)
     except SqlglotError as broken:
         raise SqlError(_first_line(broken)) from broken
-    while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
-        tokens.pop()
-    if not tokens:
+    while words and words[-1].token_type is TokenType.SEMICOLON:
+        words.pop()
+    if not words:
         raise SqlError("the statement is empty")
-    for token in tokens:
+    for token in words:
         if token.token_type is TokenType.SEMICOLON:
             raise SqlError(f'Encountered ";" at line {token.line}, column {token.col}: one statement at a time')
         if token.token_type in _UNKNOWN_TOKENS:
             raise SqlError(
                 f'Encountered "{_UNKNOWN_TOKENS[token.token_type]}" at line {token.line}, column {token.col}'
             )
-    return tokens
+    return words
 
 
 def parse(sql: str) -> exp.Expr:
