@@ -230,15 +230,15 @@ def certify(ctx: Context, event: str, provisional: bool, device: str) -> None:
         raise click.UsageError("--device is for --provisional: the batch layer's tasks compute where Spark runs them")
     called = ctx.workspace.event(event)
     with ctx.screen.progress() as progress:
-        certificates, reductions, seconds = pipeline.certify(
+        certified = pipeline.certify(
             ctx.workspace, ctx.settings, called, provisional=provisional, device=device, progress=progress
         )
-    summary = pipeline.summarise(certificates, reductions, seconds)
+    summary = pipeline.summarise(certified)
     path = ctx.workspace.certificates(called.id, provisional=provisional)
     ctx.screen.document({**summary, "provisional": provisional, "certificates_file": str(path)})
     currency = ctx.workspace.programme(called.programme).currency
     ctx.screen.table(
-        f"Event {called.id}, {'provisional' if provisional else 'certified'} in {seconds:.2f} s",
+        f"Event {called.id}, {'provisional' if provisional else 'certified'} in {certified.seconds:.2f} s",
         ("homes", "certified", "reduction", "payment"),
         [
             (
@@ -251,6 +251,8 @@ def certify(ctx: Context, event: str, provisional: bool, device: str) -> None:
     )
     for code, homes in summary["findings"].items():
         ctx.screen.say(f"  {code}: {homes:,} homes")
+    if certified.job is not None:
+        ctx.screen.say(f"  Spark: {certified.job}")
     ctx.screen.say(f"  certificates: {path}")
     if ctx.workspace.waiting_result(called.id, "provisional" if provisional else "batch").exists():
         ctx.screen.say(

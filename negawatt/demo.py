@@ -192,15 +192,14 @@ def _one_event(
 ) -> dict[str, Any]:
     """Certify, settle and verify one event; print each step's result."""
     with screen.progress() as progress:
-        early, _, provisional_s = pipeline.certify(workspace, settings, event, provisional=True)
+        early, _, provisional_s, _ = pipeline.certify(workspace, settings, event, provisional=True)
         if late:
             pipeline.ingest(workspace, settings, late, progress=progress)
         progress("start Spark", 0, 1)
         session = spark.session()
         progress("start Spark", 1, 1)
-        certificates, reductions, certified_s = pipeline.certify(
-            workspace, settings, event, session=session, progress=progress
-        )
+        certified = pipeline.certify(workspace, settings, event, session=session, progress=progress)
+        certificates, reductions, certified_s, _ = certified
         with chains.open_chain(workspace, settings, chains.before(event)) as chain:
             settled = settling.settle(workspace, settings, chain, event, certificates, progress=progress)
             checks = settling.verify_event(workspace, chain, event.id)
@@ -217,7 +216,7 @@ def _one_event(
     require(checks, event.id)
     contract_s, confirmation_s = settled["contract_seconds"], settled["confirmation_seconds"]
     return {
-        **pipeline.summarise(certificates, reductions, certified_s),
+        **pipeline.summarise(certified),
         "provisional_s": round(provisional_s, 4),
         "changes": {"certificates": len(early.lines), "changed": changed},
         "checks": len(checks),

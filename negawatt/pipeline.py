@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from batch.certify import certify_event
+from batch.certify import certify_with_metrics
+from batch.jobs import JobMetrics
 from batch.parquet_store import AppendResult, bucket_of
 from batch.session import open_session
 from batch.stores import BatchStore, open_store
@@ -232,6 +233,16 @@ def plan_event(workspace: Workspace, store: BatchStore, event: DREvent, speed: S
     return make_plan(event, programme, intervals[0], event_days=workspace.other_event_days(event, programme))
 
 
+class Certified(NamedTuple):
+    """A certification: its results, the seconds it took without the start of a Spark session, what its job did."""
+
+    certificates: CertificateSet
+    reductions: Reductions
+    seconds: float
+    job: JobMetrics | None
+    """None when provisional: there is no job then."""
+
+
 def certify(
     workspace: Workspace,
     settings: Settings,
@@ -241,7 +252,7 @@ def certify(
     provisional: bool = False,
     device: str = "cpu",
     progress: Progress = quiet,
-) -> tuple[CertificateSet, Reductions, float]:
+) -> Certified:
     """Certify an event and publish its certificates in the workspace.
 
     Parameters
@@ -253,11 +264,6 @@ def certify(
     device : str
         Where a provisional certification computes: `speed.devices.open_device`.
 
-    Returns
-    -------
-    CertificateSet, Reductions, float
-        The last: seconds of certification, without the start of a Spark session.
-
     Raises
     ------
     NegawattError
@@ -266,6 +272,7 @@ def certify(
     place = open_device(device)
     resources = workspace.participants(event)
     store = batch_store(workspace, settings)
+    job: JobMetrics | None = None
     with contextlib.ExitStack() as opened:
         speed = None
         if provisional:
@@ -277,14 +284,14 @@ def certify(
             plan = plan_event(workspace, store, event)
             session = session or open_session(settings.spark, log=workspace.spark_log)
             began = time.perf_counter()
-            reductions = certify_event(
+            reductions, job = certify_with_metrics(
                 session, store, plan, resources, lambda done, total: progress("certify", done, total)
             )
         seconds = time.perf_counter() - began
         certificates = issue_certificates(plan, reductions, resources, workspace.salt(), workspace.traded(event))
         _publish(workspace, certificates, provisional=provisional)
         _keep(workspace, settings, plan, reductions, certificates, speed)
-    return certificates, reductions, seconds
+    return Certified(certificates, reductions, seconds, job)
 
 
 def _publish(workspace: Workspace, certificates: CertificateSet, *, provisional: bool) -> None:
@@ -355,8 +362,9 @@ def reconcile_event(workspace: Workspace, settings: Settings, event: DREvent, *,
     return found
 
 
-def summarise(certificates: CertificateSet, reductions: Reductions, seconds: float) -> dict[str, Any]:
+def summarise(certified: Certified) -> dict[str, Any]:
     """What a certification amounts to, as plain JSON values."""
+    certificates, reductions, seconds, job = certified
     return {
         "event": certificates.event_id,
         "homes": len(reductions),
@@ -370,6 +378,7 @@ def summarise(certificates: CertificateSet, reductions: Reductions, seconds: flo
             if (reductions.findings & int(finding)).any()
         },
         "seconds": round(seconds, 4),
+        "job": None if job is None else job.document(),
     }
 
 

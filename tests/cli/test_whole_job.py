@@ -40,6 +40,7 @@ def test_the_job_command_by_command(tmp_path):
     assert {k: certified[k] for k in ("root", "payment", "reduction_wh")} == {
         k: late[k] for k in ("root", "payment", "reduction_wh")
     }, "batch and speed agree over the same readings"
+    assert (late["job"], certified["job"]["rows"]) == (None, 12)
     announced = negawatt(tmp_path, "announce", event)
     assert [t["purpose"] for t in announced["transactions"]][-3:] == [
         "register 12 resources",

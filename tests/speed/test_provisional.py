@@ -84,8 +84,9 @@ def command(workspace: Workspace, *words: str, exit_code: int = 0) -> str:
 
 def test_a_workspace_that_only_took_live_readings_certifies_provisionally(workspace):
     load_speed(workspace, readings_of(500, 200))
-    certificates, reductions, _ = pipeline.certify(workspace, Settings(), EVENT, provisional=True)
+    certificates, reductions, _, job = pipeline.certify(workspace, Settings(), EVENT, provisional=True)
     assert reductions.reduction_wh.tolist() == [[300, 300]] * 3
+    assert job is None
     path = workspace.certificates("e1", provisional=True)
     assert path.read_bytes() == certificates.published()
 
