@@ -14,7 +14,8 @@ from benchmarks.results import show, write_results
 from domain.errors import NegawattError
 
 BENCHMARKS = {
-    name: f"benchmarks.{name}" for name in ("batch", "certify", "kernel", "market", "settlement", "speed", "vee")
+    name: f"benchmarks.{name}"
+    for name in ("batch", "certify", "forecast", "kernel", "market", "settlement", "speed", "vee")
 }
 """Module of each benchmark; it has ``run(options)`` and, where it has sizes, their defaults in ``SIZES``."""
 

@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-PACKAGES = ("pyspark", "duckdb", "pyarrow", "numpy", "pandas", "kafka-python", "happybase", "web3")
+PACKAGES = ("pyspark", "duckdb", "pyarrow", "numpy", "pandas", "kafka-python", "happybase", "web3", "heavyai")
 T = TypeVar("T")
 
 

@@ -16,6 +16,7 @@ from negawatt.cli_bus import consume, rejected, replay
 from negawatt.cli_compact import compact
 from negawatt.cli_energy import energy
 from negawatt.cli_exchange import exchange
+from negawatt.cli_forecast import correlate, forecast
 from negawatt.cli_home import consent, home
 from negawatt.cli_live import live, retention
 from negawatt.cli_operator import deploy, dispute, reclaim, roster, treasury
@@ -414,5 +415,7 @@ main.add_command(sql)
 main.add_command(stack)
 main.add_command(vee)
 main.add_command(quality)
+main.add_command(correlate)
+main.add_command(forecast)
 for command in (match_trades, balance_day, trade_report):
     main.add_command(command)
