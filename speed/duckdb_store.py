@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class DuckDBStore:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._lock = path, threading.RLock()
+        warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)  # see `query`
         self._marks: dict[str, HighWater] = {}
         with self._in_words():
             self._db = duckdb.connect(str(path) if path else ":memory:")
@@ -217,7 +219,8 @@ class DuckDBStore:
             kinds = [statement.type for statement in statements]
             if kinds not in ([duckdb.StatementType.SELECT], [duckdb.StatementType.EXPLAIN]):
                 raise StoreError(f"speed store: expected one SELECT, got {len(kinds)} statements or another kind")
-            return plain(db.execute(statements[0]).to_arrow_table())  # parsed and planned once, unlike by sql()
+            # Parsed and planned once, unlike by sql(); that rows are copied, of which DuckDB warns, costs less.
+            return plain(db.execute(statements[0]).to_arrow_table())
 
     def execute(self, sql: str) -> None:
         """Run a statement without an answer: CREATE VIEW, DROP, DELETE, UPDATE."""
