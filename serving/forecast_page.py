@@ -11,10 +11,11 @@ import math
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from serving.pages import TEMPLATES
 
 FloatArray = NDArray[np.float64]
 
@@ -46,7 +47,7 @@ table.plain th:first-child,table.plain td:first-child{text-align:left}
 
 def page(title: str, lead: str, body: Iterable[str]) -> str:
     """A whole page; ``title`` and ``lead`` are text, ``body`` is HTML."""
-    css = (Path(__file__).parent / "templates" / "report.css").read_text("utf-8") + STYLE
+    css = (TEMPLATES / "report.css").read_text("utf-8") + STYLE
     digest = b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'"
     return (

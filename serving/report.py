@@ -14,23 +14,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from numpy.typing import NDArray
 
 from domain.certificates import FORMAT
 from domain.errors import NegawattError
 from domain.readings import MISSING
+from serving.pages import TEMPLATES, page_templates
 from serving.report_charts import MONTHS, TimeAxis, decimal, histogram, load_chart, short_decimal
 
 LISTED_HOMES = 2000
 """Homes that the page lists one by one; of a larger event, those not certified come first. Totals cover all."""
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 PAPER_TIMINGS = (
     {"homes": 10, "certification_s": 12, "contract_s": 14, "confirmation_s": 180, "total_s": 206},
@@ -179,23 +177,17 @@ def render_report(
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    environment = page_templates(
+        {
+            "kwh": lambda wh: decimal(wh, 3),
+            "money": decimal,
+            "brief": short_hash,
+            "seconds": seconds,
+            "count": lambda number: f"{number:,}",
+            "homes": lambda number: "1 home" if number == 1 else f"{number:,} homes",
+        }
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
-    environment.filters |= {
-        "kwh": lambda wh: decimal(wh, 3),
-        "money": decimal,
-        "brief": short_hash,
-        "seconds": seconds,
-        "count": lambda number: f"{number:,}",
-        "homes": lambda number: "1 home" if number == 1 else f"{number:,} homes",
-    }
     return environment
 
 

@@ -11,15 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from serving.pages import TEMPLATES, page_templates
 from serving.report_charts import SIDE, Tick, TimeAxis, decimal, percent, round_step, short_decimal, steps
 
-TEMPLATES = Path(__file__).parent / "templates"
 SERIES = 6
 """Series that a chart tells apart; what is less goes together as others."""
 
@@ -86,20 +83,10 @@ def render_trade_report(
         The page. It names participants.
     """
     book = _Book(matched)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    templates = page_templates(
+        {"kwh": lambda wh: decimal(wh, 3), "money": book.money, "count": lambda number: f"{number:,}"}
     )
-    environment.filters |= {
-        "kwh": lambda wh: decimal(wh, 3),
-        "money": book.money,
-        "count": lambda number: f"{number:,}",
-    }
-    return environment.get_template("trade_report.html.j2").render(
+    return templates.get_template("trade_report.html.j2").render(
         style=(TEMPLATES / "report.css").read_text("utf-8"),
         matched=matched,
         currency=matched["currency"]["code"],
