@@ -35,7 +35,6 @@ from speed.live import (
     store_resources,
 )
 from speed.live_sql import event_sql, feeder_sql, interval_sql, lateness_sql, resource_sql, unknown_sql
-from speed.stores import open_speed_store
 
 TWO_HOURS = an_event(hours=2)
 MINUTES = 30
@@ -44,19 +43,6 @@ MINUTES = 30
 @pytest.fixture
 def plan():
     return a_plan(TWO_HOURS)
-
-
-@pytest.fixture(params=["duckdb", pytest.param("heavydb", marks=pytest.mark.stack)])
-def store(request):
-    """An empty speed store of each kind."""
-    if request.param == "duckdb":
-        opened = open_speed_store("duckdb://")
-    else:
-        from heavydb_layer import an_empty_store
-
-        opened = an_empty_store(request.getfixturevalue("heavydb"))
-    yield opened
-    opened.close()
 
 
 def resources_at(store, plan, now):

@@ -18,7 +18,7 @@ from domain.certificates import issue_certificates
 from domain.certification import LoadBlock, certify
 from domain.errors import InvalidEventError
 from domain.readings import Readings, Register, make_readings
-from negawatt import pipeline
+from negawatt import ingesting, pipeline
 from negawatt.cli import main
 from negawatt.settings import Settings
 from negawatt.workspace import Workspace, write_whole
@@ -55,7 +55,7 @@ def workspace(tmp_path) -> Workspace:
 
 
 def load_speed(workspace: Workspace, readings: Readings) -> None:
-    with pipeline.live_consumer(workspace, Settings()) as consumer:
+    with ingesting.live_consumer(workspace, Settings()) as consumer:
         consumer.consume(readings)
         consumer.flush()
 

@@ -14,24 +14,10 @@ from domain.intervals import slots_per_day
 from domain.readings import Register
 from speed.live import prepare_event
 from speed.rollups import Retained, retain
-from speed.stores import open_speed_store
 
 TODAY = date(2026, 7, 10)
 MINUTES = 10
 PER_DAY = slots_per_day(MINUTES)
-
-
-@pytest.fixture(params=["duckdb", pytest.param("heavydb", marks=pytest.mark.stack)])
-def store(request):
-    """An empty speed store of each kind."""
-    if request.param == "duckdb":
-        opened = open_speed_store("duckdb://")
-    else:
-        from heavydb_layer import an_empty_store
-
-        opened = an_empty_store(request.getfixturevalue("heavydb"))
-    yield opened
-    opened.close()
 
 
 def day_slots(day: date) -> np.ndarray:

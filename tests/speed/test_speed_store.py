@@ -11,7 +11,6 @@ from stores import ACTUAL, DAY, ESTIMATED, FIRST, Row, a_batch
 
 from domain.errors import StoreError
 from domain.readings import Register
-from speed.stores import open_speed_store
 
 NOTES = {
     "id": "INTEGER",
@@ -19,18 +18,6 @@ NOTES = {
     "told": "TIMESTAMP(0) ENCODING FIXED(32)",
     "share": "DOUBLE",
 }
-
-
-@pytest.fixture(params=["duckdb", pytest.param("heavydb", marks=pytest.mark.stack)])
-def store(request):
-    if request.param == "duckdb":
-        store = open_speed_store("duckdb://")
-    else:
-        from heavydb_layer import an_empty_store
-
-        store = an_empty_store(request.getfixturevalue("heavydb"))
-    yield store
-    store.close()
 
 
 def notes(*rows):

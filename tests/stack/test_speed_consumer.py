@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from kafka_processes import FIRST, SLOTS, batch, total_of
 
 from domain.readings import MISSING, make_readings
+from infra.daemons import wait_until
 from ingest.bus import open_bus
 from ingest.kafka_worker import Consumed, consume
 from negawatt.cli import main
@@ -94,13 +95,6 @@ def stored(place: str, batches: int) -> tuple[int, int]:
     return int((wh != MISSING).sum()), int(wh[wh != MISSING].sum(dtype=np.int64))
 
 
-def wait_until(condition, what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {what}"
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("at", ["before", "after"])
 def test_a_worker_killed_at_a_flush_loses_nothing_and_doubles_nothing(bus, place, at):
     publish(bus, 100)
@@ -142,10 +136,12 @@ def test_a_reading_is_in_the_store_while_the_worker_goes_on_and_its_age_is_told(
                 publisher.publish(make_readings(["a", "b"], [slot, slot], [10, 20]))
                 publisher.flush()
                 slots = np.array([[slot]])
-                wait_until(
-                    lambda slots=slots: len(store.read_slots(slots, 5).meters) == 2, "the readings in the store"
-                )
-        wait_until(lambda: seen and seen[-1].messages >= 3 and seen[-1].lag == 0, "a report")
+                assert wait_until(
+                    lambda slots=slots: len(store.read_slots(slots, 5).meters) == 2, DEADLINE_SECONDS
+                ), "the readings didn't come"
+        assert wait_until(lambda: seen and seen[-1].messages >= 3 and seen[-1].lag == 0, DEADLINE_SECONDS), (
+            "no report came"
+        )
         assert 0 <= seen[-1].newest_message_age_s < DEADLINE_SECONDS
         assert 0 <= consumer.standing().newest_reading_age_s < 300 + DEADLINE_SECONDS
     finally:
