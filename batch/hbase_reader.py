@@ -20,7 +20,7 @@ from batch.hbase_keys import (
 )
 from batch.hbase_tables import ARRIVALS, ARRIVED, DAYS
 from batch.wide import NONE
-from domain.intervals import slots_per_day
+from domain.intervals import runs, slots_per_day
 
 GET_ROWS = 200
 """Up to so many meter-days are fetched by their keys; for more, whole days are scanned."""
@@ -65,8 +65,8 @@ def read_cells(
     """
     packed: list[tuple[int, bytes, bytes, bytes]] = []
     arrived: list[tuple[bytes, int, bytes]] = []
-    runs = _runs(days)
-    for first, last in runs:
+    spans = runs(days)
+    for first, last in spans:
         start, stop = hours_range(bucket, series, (first, hours[0]), (last, hours[1]))
         for row in client.scan(table, start, stop, [ARRIVALS], rows=_ARRIVAL_ROWS):
             if hours[0] <= row.row[PREFIX_BYTES] <= hours[1]:
@@ -76,7 +76,7 @@ def read_cells(
         found = client.rows(table, keys, [DAYS]) if keys else []
     else:
         found = []
-        for first, last in runs:
+        for first, last in spans:
             found += client.scan(table, *days_range(bucket, series, first, last), [DAYS])
     for row in found:
         key = row.row
@@ -169,18 +169,3 @@ def _arrivals(cells: Cells, at_day: dict[int, int]) -> tuple[Arrivals, NDArray[n
             parts.append(part)
             days.append(np.full(len(part.slot), at_day[day], dtype=np.int64))
     return join_arrivals(parts), np.concatenate(days) if days else np.empty(0, dtype=np.int64)
-
-
-def _runs(days: Sequence[int]) -> list[tuple[int, int]]:
-    """Days as ranges of neighbours, both ends within.
-
-    >>> _runs([3, 4, 5, 9])
-    [(3, 5), (9, 9)]
-    """
-    runs: list[tuple[int, int]] = []
-    for day in days:
-        if runs and day == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], day)
-        else:
-            runs.append((day, day))
-    return runs

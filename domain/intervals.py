@@ -9,6 +9,9 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from domain.errors import NegawattError
 
 INTERVAL_MINUTES = (5, 10, 15, 30, 60)
@@ -62,6 +65,20 @@ def slot_start(slot: int, minutes: int) -> datetime:
     '1970-01-02T00:00:00+00:00'
     """
     return datetime.fromtimestamp(slot * minutes * 60, UTC)
+
+
+def runs(numbers: ArrayLike) -> list[tuple[int, int]]:
+    """First and last of each run of neighbours among slots or days, both within, in ascending order.
+
+    >>> runs([[7, 8], [4, 3]]), runs([5]), runs([])
+    ([(3, 4), (7, 8)], [(5, 5)], [])
+    """
+    wanted = np.unique(np.asarray(numbers, dtype=np.int64))
+    if not len(wanted):
+        return []
+    edges = np.flatnonzero(np.diff(wanted) != 1)
+    firsts, lasts = wanted[np.append(0, edges + 1)], wanted[np.append(edges, len(wanted) - 1)]
+    return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
 def utc_instants(day: date, clock: time, zone: ZoneInfo) -> tuple[datetime, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,20 +24,6 @@ class Found:
     def nothing(cls) -> Found:
         """No readings."""
         return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int8))
-
-
-def runs(slots: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """First and last of each stretch of slots without a gap, in ascending order.
-
-    >>> list(runs(np.array([[7, 8], [3, 4]])))
-    [(3, 4), (7, 8)]
-    """
-    wanted = np.unique(slots)
-    if not len(wanted):
-        return
-    edges = np.flatnonzero(np.diff(wanted) != 1)
-    firsts, lasts = wanted[np.append(0, edges + 1)], wanted[np.append(edges, len(wanted) - 1)]
-    yield from zip(firsts.tolist(), lasts.tolist(), strict=True)
 
 
 _LARGEST_TABLE = 10_000_000

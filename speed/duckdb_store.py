@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from domain.certification import LoadBlock
 from domain.errors import StoreError
+from domain.intervals import runs
 from domain.plans import EventPlan
 from domain.readings import Readings, Register
-from speed.blocks import Found, Layout, as_block, runs
+from speed.blocks import Found, Layout, as_block
 from speed.marks import HighWater, in_time_order
 from speed.stores import LoadResult, duckdb_url
 from speed.tables import (

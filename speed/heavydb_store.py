@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from domain.certification import LoadBlock
 from domain.errors import StoreError
-from domain.intervals import slots_per_day
+from domain.intervals import runs, slots_per_day
 from domain.plans import EventPlan
 from domain.readings import Readings, Register
-from speed.blocks import Found, as_block, runs
+from speed.blocks import Found, as_block
 from speed.corrections import Rows, outranking, summed, summed_at
 from speed.heavydb_client import HeavyDBClient, OutcomeUnknownError
 from speed.heavydb_meters import CLAIM_COLUMNS, CLAIMS, MeterNumbers

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from domain.certificates import Resource
 from domain.certification import Expected, expected
 from domain.errors import StoreError
-from domain.intervals import slot_of
+from domain.intervals import runs, slot_of
 from domain.plans import EventPlan
 from domain.readings import MISSING, Quality, Register
-from speed.blocks import runs
 from speed.live_sql import (
     ADJUSTED,
     NO_BASELINE,
