@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from domain.errors import NegawattError
 from negawatt.console import Screen
 from negawatt.settings import Settings
 from negawatt.workspace import Workspace
+
+if TYPE_CHECKING:
+    from serving.chain import TransactionRecord
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,10 @@ def show_transactions(screen: Screen, title: str, sent: list[dict[str, Any]]) ->
     """Print the transactions that a command sent."""
     rows = [(t["purpose"], t["block"], t["gas"], t["hash"][:18] + "…", t["seconds"]) for t in sent]
     screen.table(title, ("transaction", "block", "gas", "hash", "seconds"), rows)
+
+
+def show_records(ctx: Context, title: str, sent: Iterable[TransactionRecord], **more: Any) -> None:
+    """Print the transactions that a command sent, and what else it has to say in JSON."""
+    rows = [asdict(record) for record in sent]
+    ctx.screen.document({"transactions": rows, **more})
+    show_transactions(ctx.screen, title, rows)

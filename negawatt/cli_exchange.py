@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from domain.errors import NegawattError
-from negawatt.cli_base import CONTEXT, Context, Group, as_json, chain_flags, show_transactions
+from negawatt.cli_base import CONTEXT, Context, Group, as_json, chain_flags, show_records
 from negawatt.console import money
 
 if TYPE_CHECKING:
-    from serving.chain import Chain, TransactionRecord
+    from serving.chain import Chain
     from serving.deployment import Contracts
     from serving.exchange import Exchange
 
@@ -52,7 +52,7 @@ def offer(ctx: Context, event: str, meter: str, wh: int, price: str) -> None:
     with _open(ctx) as (market, contracts, _):
         sent = market.offer(event, resource_hash(ctx, meter), wh, _minor(contracts, price))
         made = [asdict(row) for row in market.offers(event)][-1:]
-    _show(ctx, f"{wh} Wh of cover offered", [sent], {"offer": made[0]["offer"] if made else None})
+    show_records(ctx, f"{wh} Wh of cover offered", [sent], offer=made[0]["offer"] if made else None)
 
 
 @exchange.command("withdraw", short_help="Take an offer back.")
@@ -64,7 +64,7 @@ def take_back(ctx: Context, number: int) -> None:
     """Take back what is left of offer NUMBER."""
     with _open(ctx) as (market, _, __):
         sent = market.withdraw(number)
-    _show(ctx, f"Offer {number} withdrawn", [sent])
+    show_records(ctx, f"Offer {number} withdrawn", [sent])
 
 
 @exchange.command(short_help="Buy cover.")
@@ -85,7 +85,7 @@ def buy(ctx: Context, event: str, meter: str, wh: int, number: int, max_price: s
             raise NegawattError(f"event {event!r} has no open offer {number}: see `negawatt exchange list {event}`")
         market.buy(number, resource_hash(ctx, meter), wh, _minor(contracts, max_price))
         sent = list(chain.records)
-    _show(ctx, f"{wh} Wh of cover bought", sent)
+    show_records(ctx, f"{wh} Wh of cover bought", sent)
 
 
 @exchange.command("list", short_help="Offers and trades of an event.")
@@ -144,9 +144,3 @@ def _minor(contracts: Contracts, price: str) -> int:
 
 def _short(resource: bytes) -> str:
     return f"0x{resource.hex()[:10]}…"
-
-
-def _show(ctx: Context, title: str, sent: list[TransactionRecord], more: dict[str, object] | None = None) -> None:
-    rows = [asdict(record) for record in sent]
-    ctx.screen.document({"transactions": rows, **(more or {})})
-    show_transactions(ctx.screen, title, rows)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from domain.errors import InvalidEventError, NegawattError
-from negawatt.cli_base import CONTEXT, EXISTING_FILE, Context, Group, as_json, chain_flags, show_transactions
+from negawatt.cli_base import CONTEXT, EXISTING_FILE, Context, Group, as_json, chain_flags, show_records
 from negawatt.console import money
 
 if TYPE_CHECKING:
-    from serving.chain import Chain, TransactionRecord
+    from serving.chain import Chain
     from serving.consents import Message
     from serving.deployment import Contracts
     from serving.published import Published
@@ -223,7 +223,7 @@ def choose(
         deadline = int(chain.now().timestamp()) + YEAR_S
         message = house.choice(event, resource_hash(ctx, meter), takes_part=takes_part, deadline=deadline)
         sent = house.choose(event, [(message, _sign(ctx, message, meter, owner_keystore, owner_password_file))])
-    _show(ctx, f"{meter} {'takes part in' if takes_part else 'stays out of'} {event}", [sent])
+    show_records(ctx, f"{meter} {'takes part in' if takes_part else 'stays out of'} {event}", [sent])
 
 
 @home.command(short_help="Dispute a certification.")
@@ -255,7 +255,7 @@ def challenge(
         deadline = int(chain.now().timestamp()) + YEAR_S
         message = house.challenge_message(event, resource_hash(ctx, meter), hashlib.sha256(text).digest(), deadline)
         sent = house.challenge(message, _sign(ctx, message, meter, owner_keystore, owner_password_file))
-    _show(ctx, f"{meter} disputes {event}", [sent])
+    show_records(ctx, f"{meter} disputes {event}", [sent])
 
 
 @home.command(short_help="Claim payments with their proof.")
@@ -272,7 +272,7 @@ def claim(ctx: Context, event: str, wallet: str, certificates: Path | None, cont
     with _open(ctx, contract) as (chain, contracts):
         found = _published(ctx, event, certificates, final_only=True)
         sent = Household(chain, contracts).claim(found.certificates, address)
-    _show(ctx, f"Claimed of {event} for {address}", sent)
+    show_records(ctx, f"Claimed of {event} for {address}", sent)
 
 
 @home.command(short_help="Move a wallet's credit to it.")
@@ -286,7 +286,7 @@ def withdraw(ctx: Context, wallet: str, contract: str | None) -> None:
     address = wallet if wallet.startswith("0x") else _resource(ctx, wallet).wallet
     with _open(ctx, contract) as (chain, contracts):
         sent = Household(chain, contracts).withdraw(address)
-    _show(ctx, f"Credit of {address}", [sent])
+    show_records(ctx, f"Credit of {address}", [sent])
 
 
 @home.command(short_help="Take part in no further event.")
@@ -304,7 +304,7 @@ def leave(
         house = Household(chain, contracts)
         message = house.withdrawal(resource_hash(ctx, meter), int(chain.now().timestamp()) + YEAR_S)
         sent = house.leave(message, _sign(ctx, message, meter, owner_keystore, owner_password_file))
-    _show(ctx, f"{meter} left", [sent])
+    show_records(ctx, f"{meter} left", [sent])
 
 
 @home.command("hand-over", short_help="Hand a meter over to a new owner.")
@@ -333,7 +333,7 @@ def hand_over(
         house = Household(chain, contracts)
         message = house.handover(resource_hash(ctx, meter), agreed.owner, agreed.deadline)
         sent = house.hand_over(agreed, _sign(ctx, message, meter, owner_keystore, owner_password_file))
-    _show(ctx, f"{meter} belongs to {agreed.owner}", [sent])
+    show_records(ctx, f"{meter} belongs to {agreed.owner}", [sent])
 
 
 # --- what the commands share --------------------------------------------------------------------------
@@ -408,9 +408,3 @@ def _expected(published: Published | None, wallet: str) -> int | None:
         return None
     mine = bytes.fromhex(wallet[2:])
     return sum(leaf.payment for leaf in published.certificates.leaves if leaf.wallet == mine)
-
-
-def _show(ctx: Context, title: str, sent: list[TransactionRecord]) -> None:
-    rows = [asdict(record) for record in sent]
-    ctx.screen.document({"transactions": rows})
-    show_transactions(ctx.screen, title, rows)

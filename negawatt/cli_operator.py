@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from negawatt.cli_base import CONTEXT, Context, Group, as_json, chain_flags, show_transactions
+from negawatt.cli_base import CONTEXT, Context, Group, as_json, chain_flags, show_records, show_transactions
 from negawatt.console import money
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def reclaim(ctx: Context, event: str) -> None:
         sent = chain.send(
             f"return the unclaimed of {event}", contracts.events.functions.returnUnclaimed(event_key(event))
         )
-    _show(ctx, f"Unclaimed payments of {event}", [asdict(sent)])
+    show_records(ctx, f"Unclaimed payments of {event}", [sent])
 
 
 @click.group(cls=Group, context_settings=CONTEXT, short_help="Answer homes that dispute a certification.")
@@ -143,7 +143,7 @@ def answer(ctx: Context, event: str, meter: str, reason: str) -> None:
     with _open(ctx) as (chain, contracts):
         disputes = Disputes(chain, contracts, event)
         sent = disputes.answer(certificates, resource_hash(ctx, meter), _hash(reason))
-    _show(ctx, f"{meter} is answered", [asdict(sent)])
+    show_records(ctx, f"{meter} is answered", [sent])
 
 
 @dispute.command("take-back", short_help="Take a certification back.")
@@ -159,7 +159,7 @@ def take_back(ctx: Context, event: str, reason: str) -> None:
     with _open(ctx) as (chain, contracts):
         sent = Disputes(chain, contracts, event).withdraw_certification(_hash(reason))
         ctx.workspace.committed(event).unlink(missing_ok=True)
-    _show(ctx, f"Certification of {event} taken back", [asdict(sent)])
+    show_records(ctx, f"Certification of {event} taken back", [sent])
 
 
 @click.group(cls=Group, context_settings=CONTEXT, short_help="Coins set aside for programmes that don't mint.")
@@ -190,8 +190,8 @@ def fund(ctx: Context, amount: int) -> None:
     with _open(ctx) as (chain, contracts):
         chain.send("approve the treasury", contracts.coin.functions.approve(contracts.events.address, amount))
         chain.send("fund the treasury", contracts.events.functions.fund(amount))
-        sent = [asdict(record) for record in chain.records]
-    _show(ctx, "Treasury funded", sent)
+        sent = list(chain.records)
+    show_records(ctx, "Treasury funded", sent)
 
 
 @treasury.command(short_help="Take coins out.")
@@ -206,7 +206,7 @@ def draw(ctx: Context, amount: int, to: str) -> None:
         sent = chain.send(
             "draw on the treasury", contracts.events.functions.draw(chain.w3.to_checksum_address(to), amount)
         )
-    _show(ctx, "Drawn on the treasury", [asdict(sent)])
+    show_records(ctx, "Drawn on the treasury", [sent])
 
 
 @contextmanager
@@ -221,8 +221,3 @@ def _open(ctx: Context, *, reader: bool = False) -> Iterator[tuple[Chain, Contra
 def _hash(reason: str) -> bytes:
     """SHA-256 of a text, or of a file."""
     return hashlib.sha256(Path(reason).read_bytes() if Path(reason).is_file() else reason.encode()).digest()
-
-
-def _show(ctx: Context, title: str, sent: list[dict[str, Any]]) -> None:
-    ctx.screen.document({"transactions": sent})
-    show_transactions(ctx.screen, title, sent)
