@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from batch.buckets import Wanted, by_bucket
 from batch.jobs import BucketResult, JobMetrics, Work, run_on_buckets
-from batch.parquet_store import bucket_of
 from batch.snapshots import snapshot_of
 from batch.stores import BatchStore
 from batch.transfer import from_message, to_message
@@ -66,7 +66,7 @@ def certify_with_metrics(
     progress: Progress | None = None,
 ) -> tuple[Reductions, JobMetrics]:
     """As `certify_event`, with what the job read, returned and took; its rows are meters."""
-    work = _work(plan, _by_bucket(meters, store.buckets))
+    work = _work(plan, by_bucket(meters, store.buckets))
     messages, metrics = run_on_buckets(session, snapshot_of(store), store.buckets, work, progress)
     return join([from_message(message) for message in messages], plan), metrics
 
@@ -78,23 +78,13 @@ def certify_bucket(
     return certify(plan, store.read_plan(plan, bucket, meters))
 
 
-def _by_bucket(meters: Iterable[str] | None, buckets: int) -> dict[int, NDArray[np.object_]] | None:
-    if meters is None:
-        return None
-    split: dict[int, list[str]] = {bucket: [] for bucket in range(buckets)}
-    for meter in meters:
-        split[bucket_of(meter, buckets)].append(meter)
-    return {bucket: np.array(names, dtype=object) for bucket, names in split.items()}
-
-
-def _work(plan: EventPlan, participants: dict[int, NDArray[np.object_]] | None) -> Work:
+def _work(plan: EventPlan, participants: Wanted) -> Work:
     """What a task does with a bucket; it holds the plan and names of meters, no readings."""
 
     def certify_one(store: BatchStore, bucket: int) -> BucketResult | None:
-        meters = None if participants is None else participants[bucket]
-        if meters is not None and len(meters) == 0:
+        if bucket not in participants:
             return None
-        block = store.read_plan(plan, bucket, meters)
+        block = store.read_plan(plan, bucket, participants[bucket])
         size = block.wh.nbytes + (0 if block.estimated is None else block.estimated.nbytes)
         return BucketResult(to_message(certify(plan, block)), len(block.meters), size)
 

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from batch.forecast_store import by_bucket, loads_of_bucket
-from batch.jobs import BucketResult, JobMetrics, Work, run_on_buckets
+from batch.buckets import by_bucket, work_on_loads
+from batch.jobs import JobMetrics, run_on_buckets
 from batch.snapshots import snapshot_of
 from batch.stores import BatchStore
 from batch.watching import Progress
@@ -75,24 +75,14 @@ def correlate_store(
     StoreError
         A task couldn't read the store, or compare.
     """
-    wanted = None if sites is None else by_bucket(sites, store.buckets)
-    work = _work(weather, zone, window, wanted)
+
+    def correlate_bucket(loads: Loads) -> tuple[bytes, int]:
+        return to_message(correlate_loads(loads, weather, zone)), len(loads.sites)
+
+    work = work_on_loads(window, by_bucket(sites, store.buckets), correlate_bucket)
     messages, metrics = run_on_buckets(session, snapshot_of(store), store.buckets, work, progress)
     found = [one for message in messages for one in from_message(bytes(message))]
     return sorted(found, key=lambda one: (one.site, VARIABLES.index(one.variable))), metrics
-
-
-def _work(weather: Weather, zone: ZoneInfo, window: tuple[int, int, int], sites: dict[int, list[str]] | None) -> Work:
-    def correlate_one(store: BatchStore, bucket: int) -> BucketResult | None:
-        if sites is not None and bucket not in sites:
-            return None
-        loads = loads_of_bucket(store, *window, bucket, None if sites is None else sites[bucket])
-        if len(loads.sites) == 0:
-            return None
-        message = to_message(correlate_loads(loads, weather, zone))
-        return BucketResult(message, len(loads.sites), loads.load.nbytes)
-
-    return correlate_one
 
 
 def to_message(found: list[Correlation]) -> bytes:

@@ -7,43 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batch.buckets import by_bucket, loads_of_bucket, work_on_loads
 from batch.forecast import ForecastRule, Group, TooLittleHistoryError, train
 from batch.forecast_registry import group_bytes, group_from
-from batch.jobs import BucketResult, JobMetrics, Work, run_on_buckets
-from batch.parquet_store import bucket_of
+from batch.jobs import JobMetrics, run_on_buckets
 from batch.snapshots import snapshot_of
 from batch.stores import BatchStore
 from batch.watching import Progress
 from domain.errors import StoreError
-from domain.readings import MISSING
 from domain.series import InvalidSeriesError, Loads, Weather
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _LEFT_OUT = b"left out: "
-
-
-def loads_of_bucket(
-    store: BatchStore,
-    interval_minutes: int,
-    first_slot: int,
-    last_slot: int,
-    bucket: int,
-    sites: Iterable[str] | None = None,
-) -> Loads:
-    """What the meters of a bucket imported in ``[first_slot, last_slot)``. [Wh]
-
-    Parameters
-    ----------
-    sites : iterable of str, optional
-        Meters of the bucket; each gets a row, readings or not. Default: all that have readings then.
-    """
-    slots = np.arange(first_slot, last_slot, dtype=np.int64)[None]
-    meters = None if sites is None else np.array(sorted(sites), dtype=object)
-    block = store.read_slots(slots, interval_minutes, bucket, meters)
-    wh = block.wh[:, 0].astype(np.float64)
-    return Loads(block.meters, first_slot, interval_minutes, np.where(block.wh[:, 0] == MISSING, np.nan, wh))
 
 
 def loads_of_store(
@@ -54,24 +31,14 @@ def loads_of_store(
     sites: Iterable[str] | None = None,
 ) -> Loads:
     """What meters imported in ``[first_slot, last_slot)``, read in this process. [Wh]"""
-    wanted = None if sites is None else by_bucket(sites, store.buckets)
     parts = [
-        loads_of_bucket(store, interval_minutes, first_slot, last_slot, n, None if wanted is None else wanted[n])
-        for n in range(store.buckets)
-        if wanted is None or n in wanted
+        loads_of_bucket(store, interval_minutes, first_slot, last_slot, bucket, meters)
+        for bucket, meters in sorted(by_bucket(sites, store.buckets).items())
     ]
     names = np.concatenate([part.sites for part in parts]) if parts else np.empty(0, object)
     order = np.argsort(names.astype(str))
     load = np.concatenate([part.load for part in parts]) if parts else np.empty((0, last_slot - first_slot))
     return Loads(names[order], first_slot, interval_minutes, load[order])
-
-
-def by_bucket(sites: Iterable[str], buckets: int) -> dict[int, list[str]]:
-    """Sites by the bucket that they lie in; buckets without any are left out."""
-    found: dict[int, list[str]] = {}
-    for site in sites:
-        found.setdefault(bucket_of(site, buckets), []).append(site)
-    return found
 
 
 def store_window(store: BatchStore) -> tuple[int, int, int]:
@@ -102,8 +69,9 @@ def check_sites(store: BatchStore, interval_minutes: int, sites: Iterable[str]) 
         It has none of one.
     """
     there = store.meters(interval_minutes)
+    known = set(there)
     for site in sites:
-        if site not in set(there):
+        if site not in known:
             some = ", ".join(map(repr, there[:5])) + (", …" if len(there) > 5 else "")
             raise InvalidSeriesError(f"no site {site!r} in {store.url}; there are {len(there)}: {some}")
 
@@ -136,8 +104,15 @@ def train_store(
     StoreError
         A task couldn't read the store, or can't train; or no bucket has enough history.
     """
-    wanted = None if sites is None else by_bucket(sites, store.buckets)
-    work = _work(weather, rule, window, wanted)
+
+    def train_bucket(loads: Loads) -> tuple[bytes, int]:
+        try:
+            group = train(loads, weather, rule)
+        except TooLittleHistoryError as short:
+            return _LEFT_OUT + str(short).encode(), len(loads.sites)
+        return group_bytes(group), len(group.sites)
+
+    work = work_on_loads(window, by_bucket(sites, store.buckets), train_bucket)
     messages, metrics = run_on_buckets(session, snapshot_of(store), store.buckets, work, progress)
     left_out = sorted(
         bytes(m[len(_LEFT_OUT) :]).decode() for m in messages if bytes(m[: len(_LEFT_OUT)]) == _LEFT_OUT
@@ -146,23 +121,3 @@ def train_store(
     if not groups:
         raise StoreError(left_out[0] if left_out else f"{store.url} holds no readings of the sites then")
     return sorted(groups, key=lambda group: str(group.sites[0])), left_out, metrics
-
-
-def _work(
-    weather: Weather, rule: ForecastRule, window: tuple[int, int, int], sites: dict[int, list[str]] | None
-) -> Work:
-    """What a task does with a bucket; the weather travels with it, the loads don't."""
-
-    def train_one(store: BatchStore, bucket: int) -> BucketResult | None:
-        if sites is not None and bucket not in sites:
-            return None
-        loads = loads_of_bucket(store, *window, bucket, None if sites is None else sites[bucket])
-        if len(loads.sites) == 0:
-            return None
-        try:
-            group = train(loads, weather, rule)
-        except TooLittleHistoryError as short:
-            return BucketResult(_LEFT_OUT + str(short).encode(), len(loads.sites), loads.load.nbytes)
-        return BucketResult(group_bytes(group), len(group.sites), loads.load.nbytes)
-
-    return train_one
