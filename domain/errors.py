@@ -1,13 +1,18 @@
 """What can go wrong, by name. Callers read the attributes; people read the sentence."""
 
+from __future__ import annotations
+
+from datetime import datetime
+
 
 class NegawattError(Exception):
     """Root of every error this project raises on purpose.
 
-    ``exit_code`` is what the command line exits with.
+    ``exit_code`` is what the command line exits with; ``retry_may_help`` says whether the cause may pass by itself.
     """
 
     exit_code = 1
+    retry_may_help = False
 
 
 class InvalidProgrammeError(NegawattError):
@@ -24,6 +29,26 @@ class InvalidEventError(NegawattError):
     def __init__(self, event: str, problem: str) -> None:
         self.event, self.problem = event, problem
         super().__init__(f"event {event!r}: {problem}")
+
+
+class UnknownEventError(InvalidEventError):
+    """The workspace has no event of this name."""
+
+
+class EventNotOverError(InvalidEventError):
+    """Something was asked that only an event's end can answer."""
+
+    def __init__(self, event: str, end: datetime) -> None:
+        self.end = end
+        super().__init__(event, f"not over: it ends at {end.isoformat()}; ask again then")
+
+
+class NoParticipantsError(InvalidEventError):
+    """Nobody takes part in an event."""
+
+
+class NotSettledError(InvalidEventError):
+    """An event was not settled yet, or its certification was taken back."""
 
 
 class IllegalTransitionError(NegawattError):
@@ -64,9 +89,13 @@ class InvalidTradesError(NegawattError):
 class StoreError(NegawattError):
     """A store can't do what was asked: wrong layout, wrong interval, a lost file."""
 
+    retry_may_help = True
+
 
 class ChainError(NegawattError):
     """The chain, its node or a contract refused; the sentence says which and why."""
+
+    retry_may_help = True
 
 
 class NonceLostError(ChainError):

@@ -125,6 +125,33 @@ class PaymentRule:
     shortfall_penalty_per_kwh: Fraction
 
 
+class AtDeadline(StrEnum):
+    """What becomes of an event whose readings are not complete when their deadline comes."""
+
+    CERTIFY = "certify"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class ReadingsRule:
+    """How long an event waits for its participants' readings before it is certified by schedule.
+
+    Attributes
+    ----------
+    complete_pct : int
+        Share of the participants' intervals of event and adjustment window that need a reading for the event to be
+        certified without waiting any longer. [%]
+    deadline_hours : int
+        After the event's end. [h]
+    at_deadline : AtDeadline
+        ``certify``: homes without enough readings get the findings that certification gives them.
+    """
+
+    complete_pct: int = 100
+    deadline_hours: int = 24
+    at_deadline: AtDeadline = AtDeadline.CERTIFY
+
+
 @dataclass(frozen=True)
 class Terms:
     """The rules in force from ``valid_from`` until the next terms begin.
@@ -143,6 +170,8 @@ class Terms:
         [%]
     payment : PaymentRule
     baselines : tuple of BaselineRule
+    readings : ReadingsRule
+        Says when to certify and not what is paid for given readings: no part of the digest.
     """
 
     valid_from: date
@@ -154,6 +183,7 @@ class Terms:
     min_event_completeness_pct: int
     payment: PaymentRule
     baselines: tuple[BaselineRule, ...]
+    readings: ReadingsRule = ReadingsRule()
 
     def baseline_for(self, day_type: DayType) -> BaselineRule | None:
         """The rule for events on days of this type, None if the programme has none."""
@@ -200,8 +230,13 @@ class Programme:
         return max(in_force, key=lambda terms: terms.valid_from)
 
     def facts(self, terms: Terms) -> dict[str, Any]:
-        """The programme and the terms of one event as plain JSON values, fractions as text."""
-        facts: dict[str, Any] = json.loads(json.dumps(asdict(self) | {"terms": asdict(terms)}, default=str))
+        """What decides an event's payments, as plain JSON values, fractions as text.
+
+        The programme and the terms of the event, but for `Terms.readings`: how long to wait may be changed while an
+        event waits, and leaves the digest of what was issued before there was such a rule as it is.
+        """
+        paying = {key: value for key, value in asdict(terms).items() if key != "readings"}
+        facts: dict[str, Any] = json.loads(json.dumps(asdict(self) | {"terms": paying}, default=str))
         return facts
 
     def digest(self, terms: Terms) -> bytes:
@@ -344,12 +379,26 @@ def _terms(reader: _Reader, currency: Currency) -> Terms:
         min_event_completeness_pct=reader.whole("min_event_completeness_pct", 1, 100, 100),
         payment=payment,
         baselines=tuple(_baseline(rule) for rule in reader.tables("baselines")),
+        readings=_readings(reader.optional_table("readings")),
     )
     reader.finish()
     served = [kind for rule in terms.baselines for kind in rule.day_types]
     if len(set(served)) != len(served):
         raise reader.error("baselines", "two baselines serve the same day type")
     return terms
+
+
+def _readings(reader: _Reader | None) -> ReadingsRule:
+    default = ReadingsRule()
+    if reader is None:
+        return default
+    rule = ReadingsRule(
+        complete_pct=reader.whole("complete_pct", 1, 100, default.complete_pct),
+        deadline_hours=reader.whole("deadline_hours", 0, 24 * 90, default.deadline_hours),
+        at_deadline=AtDeadline(_one_of(reader, "at_deadline", AtDeadline, default.at_deadline)),
+    )
+    reader.finish()
+    return rule
 
 
 def _baseline(reader: _Reader) -> BaselineRule:

@@ -139,14 +139,14 @@ def ingest(
     again changes nothing.
     """
     from ingest.columns import Columns  # noqa: PLC0415
-    from negawatt import pipeline  # noqa: PLC0415
+    from negawatt import ingesting  # noqa: PLC0415
 
     if resources:
         ctx.workspace.add_resources(read_resources(resources).values())
     given = {name: value for name, value in flags.items() if value is not None}
     layout = Columns.from_toml(columns) if columns else _layout(files[0]) if given else None
     with ctx.screen.progress() as progress:
-        result = pipeline.ingest(
+        result = ingesting.ingest(
             ctx.workspace,
             ctx.settings,
             files,

@@ -72,9 +72,9 @@ def consume(
     from ingest.kafka_worker import consume as work  # noqa: PLC0415  heavy imports wait until they are needed
 
     options = {"group_instance_id": instance} if instance else {}
-    with _consumer(ctx, layer) as (consumer, standing), _stopped() as stop:
+    with _consumer(ctx, layer) as (consumer, standing), stopped() as stop:
         done = work(
-            _address(ctx),
+            bus_of(ctx),
             group or layer,
             consumer,
             stop.is_set,
@@ -106,7 +106,7 @@ def replay(
 
     with _consumer(ctx, layer) as (consumer, standing), ctx.screen.progress() as progress:
         done = read_again(
-            _address(ctx),
+            bus_of(ctx),
             consumer,
             since=since,
             until=until,
@@ -126,7 +126,7 @@ def rejected(ctx: Context) -> None:
     from ingest.kafka_delivery import read_rejected  # noqa: PLC0415
     from ingest.kafka_topics import Place  # noqa: PLC0415
 
-    found = list(read_rejected(Place.of(_address(ctx))))
+    found = list(read_rejected(Place.of(bus_of(ctx))))
     columns = ("topic", "partition", "offset", "size", "fault", "reason", "reader")
     rows = [[getattr(message, column) for column in columns] for message in found]
     ctx.screen.document({"rejected": [dict(zip(columns, row, strict=True)) for row in rows]})
@@ -188,22 +188,22 @@ def _age(seconds: float | None) -> str:
 @contextlib.contextmanager
 def _consumer(ctx: Context, layer: str) -> Iterator[tuple[ReadingsConsumer, Standing]]:
     """The consumers of a workspace's stores, and how fresh the speed store is, as JSON values."""
-    from negawatt import pipeline  # noqa: PLC0415
+    from negawatt import ingesting, pipeline  # noqa: PLC0415
 
     consumers: list[ReadingsConsumer] = []
     standing: Standing = dict
     with contextlib.ExitStack() as opened:
         if layer in ("batch", "both"):
-            consumers.append(pipeline.BatchConsumer(pipeline.batch_store(ctx.workspace, ctx.settings)))
+            consumers.append(ingesting.BatchConsumer(pipeline.batch_store(ctx.workspace, ctx.settings)))
         if layer in ("speed", "both"):
-            live = opened.enter_context(pipeline.live_consumer(ctx.workspace, ctx.settings))
+            live = opened.enter_context(ingesting.live_consumer(ctx.workspace, ctx.settings))
             consumers.append(live)
             standing = lambda: live.standing().document()  # noqa: E731  a name for it would say no more
         yield _Both(consumers), standing
 
 
 @contextlib.contextmanager
-def _stopped() -> Iterator[threading.Event]:
+def stopped() -> Iterator[threading.Event]:
     """An event that is set by Ctrl-C or SIGTERM, which stop nothing else within the block."""
     asked = threading.Event()
     before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -214,7 +214,7 @@ def _stopped() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _address(ctx: Context) -> str:
+def bus_of(ctx: Context) -> str:
     """Address of the Kafka that the settings name."""
     if ctx.settings.bus == "stack://":
         from negawatt.stack_services import bus_address  # noqa: PLC0415

@@ -31,7 +31,7 @@ from domain.readings import MISSING
 from ingest.simulated_files import write_files
 from ingest.simulation_plan import SimulatedEvent, SimulationPlan
 from ingest.simulator import simulate
-from negawatt import chains, pipeline, settling
+from negawatt import chains, ingesting, pipeline, settling
 from negawatt.console import Screen, kwh, money, quiet
 from negawatt.demo_wallets import demo_wallet
 from negawatt.settings import Settings
@@ -144,7 +144,7 @@ def run_demo(
                 called = [workspace.event(str(made["event"]))]
             else:
                 files, late, called = [readings], [], []
-            taken = pipeline.ingest(workspace, settings, files, progress=progress)
+            taken = ingesting.ingest(workspace, settings, files, progress=progress)
             if readings is not None:
                 called = _call_events(workspace, settings, rules, readings, weather, events or 3)
         screen.say(
@@ -194,7 +194,7 @@ def _one_event(
     with screen.progress() as progress:
         early, _, provisional_s, _ = pipeline.certify(workspace, settings, event, provisional=True)
         if late:
-            pipeline.ingest(workspace, settings, late, progress=progress)
+            ingesting.ingest(workspace, settings, late, progress=progress)
         progress("start Spark", 0, 1)
         session = spark.session()
         progress("start Spark", 1, 1)

@@ -23,7 +23,8 @@ from domain.validation import CHECKS, BoolArray
 from domain.vee import Edits, VeeResult, join_columns
 from domain.vee_rules import VeeRules
 from negawatt.console import Progress, quiet
-from negawatt.pipeline import batch_store, layers
+from negawatt.ingesting import layers
+from negawatt.pipeline import batch_store
 from negawatt.settings import Settings
 from negawatt.vee_plan import VeeWork, clock_findings, edit_log, plan_window, spans_near
 from negawatt.workspace import Workspace

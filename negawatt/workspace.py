@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from domain.certificates import Resource
-from domain.errors import InvalidEventError, InvalidProgrammeError, NegawattError
+from domain.errors import (
+    InvalidEventError,
+    InvalidProgrammeError,
+    NegawattError,
+    NoParticipantsError,
+    UnknownEventError,
+)
 from domain.events import DREvent
 from domain.programmes import Programme, parse_programme
 from serving.published import Published, published_certificates
@@ -82,6 +88,10 @@ class Workspace:
         """Every transaction sent for the event, a line each, kept as soon as it was mined."""
         return self.folder / "settlements" / f"{event_id}.transactions.jsonl"
 
+    def recheck(self, event_id: str) -> Path:
+        """What working a settled event out again found; the changed homes lie beside it as CSV."""
+        return self.folder / "reconciliation" / f"{event_id}.json"
+
     def report(self, event_id: str) -> Path:
         """The event's HTML report."""
         return self.folder / "reports" / f"{event_id}.html"
@@ -97,21 +107,28 @@ class Workspace:
         path = self.folder / "resources.csv"
         return read_resources(path) if path.exists() else {}
 
-    def participants(self, event: DREvent) -> dict[str, Resource]:
+    def participants(self, event: DREvent, *, keep: bool = True) -> dict[str, Resource]:
         """Who takes part in an event, by meter: the resources as they were when it was first announced or certified.
+
+        Parameters
+        ----------
+        keep : bool
+            Fix them where they are not yet fixed; false for those who only look.
 
         Raises
         ------
-        InvalidEventError
+        NoParticipantsError
             There are no resources.
         """
         path = self.folder / "participants" / f"{event.id}.csv"
         if not path.exists():
             resources = self.resources()
             if not resources:
-                raise InvalidEventError(
+                raise NoParticipantsError(
                     event.id, "nobody takes part: add resources with `negawatt ingest --resources FILE`"
                 )
+            if not keep:
+                return resources
             write_resources(path, resources.values())
         return read_resources(path)
 
@@ -166,15 +183,17 @@ class Workspace:
 
         Raises
         ------
+        UnknownEventError
+            There is no such event.
         InvalidEventError
-            There is no such event, or the file doesn't describe one, or another of its id is kept already.
+            The file doesn't describe one, or another of its id is kept already.
         """
         path = Path(name_or_path)
         if path.suffix != ".toml":
             kept = self.folder / "events" / f"{name_or_path}.toml"
             if not kept.exists():
                 known = ", ".join(sorted(e.id for e in self.events())) or "none yet"
-                raise InvalidEventError(name_or_path, f"unknown; known: {known}. A path to a TOML file adds one")
+                raise UnknownEventError(name_or_path, f"unknown; known: {known}. A path to a TOML file adds one")
             return read_event(kept)
         event = read_event(path)
         self.add_event(event)

@@ -21,7 +21,7 @@ from domain.errors import NegawattError
 from domain.readings import Quality, Readings, Register
 from ingest.kafka_bus import KafkaBus
 from ingest.kafka_worker import consume
-from negawatt.pipeline import BatchConsumer
+from negawatt.ingesting import BatchConsumer
 
 METERS = 50
 SLOTS = 20

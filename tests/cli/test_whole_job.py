@@ -75,6 +75,9 @@ def test_a_settled_event_keeps_its_certificates_when_readings_change(tmp_path):
     negawatt(tmp_path, "settle", event, "--confirmations", 0)
     negawatt(tmp_path, "ingest", made["late"])
     assert "settled already" in negawatt(tmp_path, "certify", event, exit_code=1)["error"]
+    rechecked = negawatt(tmp_path, "reconcile", "--settled", event)
+    assert (rechecked["unchanged"], rechecked["same_programme"]) == (False, True)
+    assert rechecked["homes_changed"] > 0
     assert negawatt(tmp_path, "verify", event)["holds"] is True
 
 

@@ -364,6 +364,9 @@ def test_every_built_in_programme_is_shown_with_its_numbers():
         assert rows["tolerance, penalty per kWh"][at] == shown
         assert rows["event completeness"][at] == f"{terms.min_event_completeness_pct} %"
         assert (rows["dispute window"][at] == "none") == (terms.dispute_window_minutes == 0)
+        wait = terms.readings
+        shown = f"{wait.complete_pct} %, {wait.deadline_hours}, {wait.at_deadline}"
+        assert rows["readings, deadline [h], then"][at] == shown
 
 
 def test_every_finding_is_explained_and_no_other():
@@ -429,7 +432,7 @@ def test_every_file_of_a_workspace_is_listed(tmp_path):
     page = (DOCS / "architecture.md").read_text("utf-8")
     place = Workspace(tmp_path)
     paths = [place.certificates("EVENT"), place.certificates("EVENT", provisional=True), place.settlement("EVENT")]
-    paths += [place.transactions("EVENT")]
+    paths += [place.transactions("EVENT"), place.recheck("EVENT")]
     paths += [place.report("EVENT"), place.rejects("NAME"), place.chain_state, place.address_book]
     paths += [place.settings_file, place.store, place.speed, place.spool, place.spark_log, place.outbox]
     for path in paths:

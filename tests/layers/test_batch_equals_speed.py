@@ -25,7 +25,8 @@ from domain.events import DREvent
 from domain.plans import EventPlan, make_plan
 from domain.readings import Quality
 from ingest.bus import MemoryBus
-from negawatt.pipeline import BatchConsumer, SpeedConsumer
+from negawatt.ingesting import BatchConsumer
+from speed.consumer import SpeedConsumer
 from speed.duckdb_store import DuckDBStore
 from speed.provisional import certify_provisionally
 

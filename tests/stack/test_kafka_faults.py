@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import count
 from pathlib import Path
 
@@ -20,9 +19,10 @@ from stores import whole
 from batch.parquet_store import ParquetStore
 from domain.errors import StoreError
 from domain.readings import MISSING
+from infra.daemons import wait_until
 from ingest.bus import open_bus
 from ingest.kafka_worker import consume
-from negawatt.pipeline import BatchConsumer
+from negawatt.ingesting import BatchConsumer
 
 pytestmark = pytest.mark.stack
 
@@ -73,13 +73,6 @@ def publish(url: str, batches: int) -> None:
         bus.flush()
 
 
-def wait_until(condition, what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {what}"
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("at", ["before", "after"])
 def test_a_consumer_killed_at_a_flush_loses_nothing_and_doubles_nothing(url, tmp_path, at):
     publish(url, 100)
@@ -111,12 +104,12 @@ def test_a_broker_killed_during_the_load_loses_nothing_and_sticks_nowhere(kafka,
     batches, folder = 2_000, tmp_path / "store"
     publisher = start("publish", url, str(batches), PAUSE="0.001")
     worker = start("consume", url, "store", str(folder), "endless", "0", "one")
-    wait_until((folder / "import-5").exists, "the first readings in the store")
+    assert wait_until((folder / "import-5").exists, DEADLINE_SECONDS), "no reading came to the store"
     kafka.kill()
     assert publisher.poll() is None, "the load ended before the broker was killed"
     kafka.up()
     finish(publisher)
-    wait_until(lambda: stored(folder, batches) == total_of(batches), "every reading in the store")
+    assert wait_until(lambda: stored(folder, batches) == total_of(batches), DEADLINE_SECONDS), "readings are missing"
     worker.send_signal(signal.SIGKILL)
     worker.communicate(timeout=DEADLINE_SECONDS)
     assert take_all(url, "store", folder)["lag"] == 0
@@ -156,11 +149,11 @@ def test_two_workers_share_the_partitions_and_take_over_from_one_that_is_killed(
         return json.loads(worker.stdout.readline())["partitions"]
 
     for worker in workers:
-        wait_until(lambda worker=worker: partitions(worker) == 4, "half of the partitions")
+        assert wait_until(lambda worker=worker: partitions(worker) == 4, DEADLINE_SECONDS), "not half of them"
     publisher = start("publish", url, str(batches))
     workers[0].send_signal(signal.SIGKILL)
     finish(publisher)
-    wait_until(lambda: stored(folder, batches) == total_of(batches), "every reading in the store")
+    assert wait_until(lambda: stored(folder, batches) == total_of(batches), DEADLINE_SECONDS), "readings are missing"
     for worker in workers:
         worker.kill()
         worker.communicate(timeout=DEADLINE_SECONDS)
