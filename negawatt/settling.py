@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from domain.programmes import Delivery
 from negawatt.console import Progress, quiet
 from negawatt.demo_wallets import demo_key, demo_wallet
 from negawatt.settings import Settings
+from negawatt.waiting import Waiting
 from negawatt.workspace import Workspace, write_json, write_whole
 from serving.chain import Chain, TransactionRecord
 from serving.consents import Consent, consent_message, read_message, signed_consent
@@ -59,68 +61,152 @@ def settle(
     ChainError
         The chain or a contract refused.
     """
-    certificates = certificates or read_certificates(workspace, event)
-    programme = workspace.programme(event.programme)
-    terms = programme.terms_on(event.local_dates(programme.zoneinfo)[0])
-    coin = Coin(programme.currency.code, programme.currency.decimals)
-    _keep_transactions(workspace, event, chain)
-    contracts = deploy(chain, workspace.address_book, coin)
-    engine = Settlement(chain, contracts, progress)
-    _announce(engine, workspace, event, chain, contracts)
+    work = _Work(workspace, settings, chain, event, certificates, progress)
+    work.prepare()
     chain.wait_until(event.end)
-    _check_roster(engine, workspace, event, certificates)
-    write_whole(workspace.committed(event.id), certificates.tree.root.hex().encode())
+    work.commit()
     began = time.perf_counter()
-    if certify_only:
-        engine.certify(certificates)
-    elif terms.dispute_window_minutes == 0:
-        engine.settle(certificates, terms.delivery)
-    else:
-        engine.certify(certificates)
-        chain.wait_until(engine.payable_from(event.id))
-        engine.finalise(event.id)
-        engine.pay(certificates, terms.delivery)
+    work.send(certify_only=certify_only)
     contract_seconds = time.perf_counter() - began
-    depth = settings.confirmations
     began = time.perf_counter()
-    chain.confirm(chain.records, depth, lambda done: progress("confirm", done, depth))
-    waited = time.perf_counter() - began
-    state = engine.state(event.id)
-    if certify_only:
-        return {
+    work.confirm()
+    return work.document(contract_seconds, time.perf_counter() - began, certify_only=certify_only)
+
+
+def settle_step(
+    workspace: Workspace,
+    settings: Settings,
+    chain: Chain,
+    event: DREvent,
+    *,
+    certify_only: bool = False,
+    progress: Progress = quiet,
+) -> dict[str, Any] | Waiting:
+    """Take an event's settlement as far as it goes now, without waiting for blocks or windows.
+
+    Call it again when the time it names has come, until it returns the document that `settle` returns. Each call
+    looks at the chain anew, so calls may come from different processes. On anvil, whose clock is ours, one call
+    does all.
+
+    Raises
+    ------
+    ChainError
+        The chain or a contract refused.
+    """
+    if chain.simulated:
+        return settle(workspace, settings, chain, event, certify_only=certify_only, progress=progress)
+    work = _Work(workspace, settings, chain, event, None, progress)
+    if work.engine.state(event.id) < EventState.CERTIFIED:
+        work.prepare()
+        if (now := chain.now()) < event.end:
+            return Waiting(f"the chain's clock is {now.isoformat()}", datetime.now(UTC) + (event.end - now))
+        work.commit()
+    has_window = work.terms.dispute_window_minutes > 0
+    work.send(certify_only=certify_only or has_window)
+    if has_window and not certify_only:
+        if (payable := work.engine.payable_from(event.id)) > (now := chain.now()):
+            reason = f"homes may dispute the certification until {payable.isoformat()}"
+            return Waiting(reason, datetime.now(UTC) + (payable - now))
+        work.send()
+    if (missing := settings.confirmations - chain.blocks_on(work.records())) > 0:
+        reason = f"{missing} of {settings.confirmations} confirmations are to come"
+        return Waiting(reason, datetime.now(UTC) + timedelta(seconds=missing * chain.block_seconds()))
+    work.confirm()
+    return work.document(0.0, 0.0, certify_only=certify_only)
+
+
+class _Work:
+    """One event's settlement: its parts in order, each of which may be done again."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        settings: Settings,
+        chain: Chain,
+        event: DREvent,
+        certificates: CertificateSet | None,
+        progress: Progress,
+    ) -> None:
+        self._workspace, self._settings, self._chain, self._event = workspace, settings, chain, event
+        self._progress = progress
+        self.certificates = certificates or read_certificates(workspace, event)
+        programme = workspace.programme(event.programme)
+        self.terms = programme.terms_on(event.local_dates(programme.zoneinfo)[0])
+        self._coin = Coin(programme.currency.code, programme.currency.decimals)
+        _keep_transactions(workspace, event, chain)
+        self._contracts = deploy(chain, workspace.address_book, self._coin)
+        self.engine = Settlement(chain, self._contracts, progress)
+
+    def prepare(self) -> None:
+        """See that homes are registered and the event is issued."""
+        _announce(self.engine, self._workspace, self._event, self._chain, self._contracts)
+
+    def commit(self) -> None:
+        """See that those are certified who take part, and that the certificates stay as they are from now on."""
+        _check_roster(self.engine, self._workspace, self._event, self.certificates)
+        write_whole(self._workspace.committed(self._event.id), self.certificates.tree.root.hex().encode())
+
+    def send(self, *, certify_only: bool = False) -> None:
+        """Certify and pay, as far as the chain lacks it."""
+        engine, event = self.engine, self._event
+        if certify_only:
+            engine.certify(self.certificates)
+        elif self.terms.dispute_window_minutes == 0:
+            engine.settle(self.certificates, self.terms.delivery)
+        else:
+            engine.certify(self.certificates)
+            self._chain.wait_until(engine.payable_from(event.id))
+            engine.finalise(event.id)
+            engine.pay(self.certificates, self.terms.delivery)
+
+    def records(self) -> list[TransactionRecord]:
+        """What any run sent for the event and the chain holds."""
+        found = {row["hash"]: row for row in _transactions(self._workspace, self._event, self._chain)}
+        return [TransactionRecord(**row) for row in found.values()]
+
+    def confirm(self) -> None:
+        """Wait for confirmations of all that was sent."""
+        depth = self._settings.confirmations
+        self._chain.confirm(self.records(), depth, lambda done: self._progress("confirm", done, depth))
+
+    def document(self, contract_seconds: float, waited: float, *, certify_only: bool) -> dict[str, Any]:
+        """What came of it; when it is paid, closed on the chain and written to the workspace."""
+        chain, engine, event, workspace = self._chain, self.engine, self._event, self._workspace
+        state = engine.state(event.id)
+        document: dict[str, Any] = {
             "event_id": event.id,
             "chain_id": chain.chain_id,
-            "state": state.name.lower(),
-            "payable_from": engine.payable_from(event.id).isoformat(),
-            "confirmations": depth,
+            "confirmations": self._settings.confirmations,
             "contract_seconds": round(contract_seconds, 3),
             "confirmation_seconds": round(waited, 3),
+        }
+        if certify_only:
+            return document | {
+                "state": state.name.lower(),
+                "payable_from": engine.payable_from(event.id).isoformat(),
+                "transactions": _transactions(workspace, event, chain),
+            }
+        if state not in (EventState.PAID, EventState.CLOSED) and not (
+            state is EventState.FINAL and self.terms.delivery is Delivery.CLAIM
+        ):
+            raise ChainError(
+                f"event {event.id!r}: the chain took payments back while they were confirmed; settle again"
+            )
+        engine.close(event.id)
+        kept = workspace.settlement(event.id)
+        if kept.exists() and not chain.records:  # it was settled before, and nothing was left to do
+            settled: dict[str, Any] = json.loads(kept.read_text())
+            return settled
+        document |= {
+            "contracts": self._contracts.addresses(),
+            "coin": {"symbol": self._coin.symbol, "decimals": self._coin.decimals},
+            "root": "0x" + self.certificates.tree.root.hex(),
+            "published_hash": "0x" + hashlib.sha256(self.certificates.published()).hexdigest(),
+            "delivery": self.terms.delivery.value,
             "transactions": _transactions(workspace, event, chain),
         }
-    if state not in (EventState.PAID, EventState.CLOSED) and not (
-        state is EventState.FINAL and terms.delivery is Delivery.CLAIM
-    ):
-        raise ChainError(f"event {event.id!r}: the chain took payments back while they were confirmed; settle again")
-    engine.close(event.id)
-    kept = workspace.settlement(event.id)
-    if kept.exists() and not chain.records:  # it was settled before, and nothing was left to do
-        document: dict[str, Any] = json.loads(kept.read_text())
+        write_json(kept, document)
         return document
-    document = {
-        "event_id": event.id,
-        "chain_id": chain.chain_id,
-        "contracts": contracts.addresses(),
-        "coin": {"symbol": coin.symbol, "decimals": coin.decimals},
-        "root": "0x" + certificates.tree.root.hex(),
-        "published_hash": "0x" + hashlib.sha256(certificates.published()).hexdigest(),
-        "delivery": terms.delivery.value,
-        "confirmations": depth,
-        "contract_seconds": round(contract_seconds, 3),
-        "confirmation_seconds": round(waited, 3),
-        "transactions": _transactions(workspace, event, chain),
-    }
-    write_json(kept, document)
-    return document
 
 
 def _check_roster(engine: Settlement, workspace: Workspace, event: DREvent, certificates: CertificateSet) -> None:
@@ -168,6 +254,37 @@ def read_roster(workspace: Workspace, chain: Chain, event: DREvent) -> dict[str,
     traded = {meter: moved for meter, moved in roster.items() if moved}
     workspace.set_participants(event, [people[meter] for meter in roster], traded)
     return {"event_id": event.id, "participants": len(roster), "of": len(people), "traded_wh": traded}
+
+
+def roster_step(workspace: Workspace, chain: Chain, event: DREvent) -> dict[str, Any]:
+    """Read who takes part from the chain, where the event was announced on it; else the workspace's list stands.
+
+    On anvil, whose clock is ours, the event's end comes with the call.
+    """
+    there = workspace.address_book.exists() and (
+        Settlement(chain, attach(chain, workspace.address_book)).state(event.id) is not EventState.NONE
+    )
+    if not there:
+        return {"event_id": event.id, "participants": len(workspace.participants(event)), "on_chain": False}
+    if chain.simulated:
+        chain.wait_until(event.end)
+    return {**read_roster(workspace, chain, event), "on_chain": True}
+
+
+def before_in_turn(workspace: Workspace, event: DREvent) -> list[str]:
+    """Events that ended before this one, share homes with it, and whose settlement has not begun; in that order.
+
+    Nobody's payment depends on the order; it is kept so that homes are paid for events as they came.
+    """
+    mine = set(workspace.participants(event))
+    found = [
+        other
+        for other in workspace.events()
+        if (other.end, other.id) < (event.end, event.id)
+        and not workspace.committed(other.id).exists()
+        and not mine.isdisjoint(workspace.participants(other))
+    ]
+    return [other.id for other in sorted(found, key=lambda other: (other.end, other.id))]
 
 
 def _keep_transactions(workspace: Workspace, event: DREvent, chain: Chain) -> None:

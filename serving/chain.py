@@ -28,6 +28,7 @@ __all__ = ["Chain", "ChainOptions", "Ticket", "TransactionRecord"]
 
 NOBODY = Web3.to_checksum_address("0x" + 40 * "0")
 _POLL_SECONDS = 0.02
+_RECENT_BLOCKS = 10
 
 
 class Chain:
@@ -127,6 +128,18 @@ class Chain:
             self.w3.provider.make_request(RPCEndpoint("anvil_mine"), ["0x1"])
         if self.now() < instant:
             raise ChainError(f"the chain's clock is {self.now().isoformat()}; this waits for {instant.isoformat()}")
+
+    def blocks_on(self, records: Sequence[TransactionRecord]) -> int:
+        """Blocks on top of the highest of the records' blocks; all there are when there is no record."""
+        with _translated("counting blocks"):
+            return self.w3.eth.block_number - max((record.block for record in records), default=0)
+
+    def block_seconds(self) -> float:
+        """Seconds between the latest blocks on average, at least 1."""
+        with _translated("reading blocks"):
+            head = self.w3.eth.get_block("latest")
+            earlier = self.w3.eth.get_block(max(head["number"] - _RECENT_BLOCKS, 0))
+        return max((head["timestamp"] - earlier["timestamp"]) / _RECENT_BLOCKS, 1.0)
 
     # --- sending ----------------------------------------------------------------------------------------------
 
