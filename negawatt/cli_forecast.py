@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from negawatt.cli_base import EXISTING_FILE, Context, Group, as_json, setting
+from negawatt.cli_forecast_output import say_findings, say_kind, show_errors
+from negawatt.cli_forecast_plan import need_flags, predict_by_plan, train_by_plan
 from negawatt.workspace import write_whole
 
 if TYPE_CHECKING:
@@ -44,30 +46,42 @@ load_flags = _flags(
     click.option("--file-zone", help="IANA zone of times without an offset, in both files."),
     click.option("--site", "sites", multiple=True, help="A site; again for more.  [default: all]"),
 )
-weather_flags = _flags(
-    click.option(
-        "--weather",
-        type=EXISTING_FILE,
-        required=True,
-        help="File of weather: interval_start, temperature_c, relative_humidity_pct, dew_point_c, wind_speed_ms, …",
-    ),
-    click.option(
-        "--weather-column",
-        "weather_columns",
-        multiple=True,
-        metavar="NAME=COLUMN",
-        help="Which column has which name.",
-    ),
-)
+
+
+def _weather_flags(*, required: bool) -> Callable[[Command], Command]:
+    return _flags(
+        click.option(
+            "--weather",
+            type=EXISTING_FILE,
+            required=required,
+            help="File of weather: interval_start, temperature_c, relative_humidity_pct, wind_speed_ms, and more.",
+        ),
+        click.option(
+            "--weather-column",
+            "weather_columns",
+            multiple=True,
+            metavar="NAME=COLUMN",
+            help="Which column has which name.",
+        ),
+    )
+
+
+def _kind_flag(*, required: bool) -> Callable[[Command], Command]:
+    return click.option(
+        "--weather-kind",
+        type=click.Choice(["actual", "forecast"]),
+        required=required,
+        help="What the weather is: measured afterwards, or forecast. Said wherever the results are shown.",
+    )
+
+
+weather_flags, kind_flag = _weather_flags(required=True), _kind_flag(required=True)
+named_weather_flags, named_kind_flag = _weather_flags(required=False), _kind_flag(required=False)
+"""For commands that take NAME or forecast.toml: with NAME they are required."""
+
 period_flags = _flags(
     click.option("--from", "first", type=DAY, help="First local day.  [default: of the loads]"),
     click.option("--to", "last", type=DAY, help="Last local day, inclusive.  [default: of the loads]"),
-)
-kind_flag = click.option(
-    "--weather-kind",
-    type=click.Choice(["actual", "forecast"]),
-    required=True,
-    help="What the weather is: measured afterwards, or forecast. Said wherever the results are shown.",
 )
 spark_flags = _flags(
     click.option(
@@ -130,14 +144,17 @@ def forecast() -> None:
       negawatt forecast train homes --weather weather.csv --weather-kind actual --zone Asia/Seoul --holidays KR
       negawatt forecast predict homes --day 2025-08-01 --weather tomorrow.csv --weather-kind forecast
       negawatt forecast evaluate homes --from 2025-08-01 --to 2025-08-31 --weather weather.csv --weather-kind actual
+    By WORKSPACE/forecast.toml, without flags:
+      negawatt forecast train
+      negawatt forecast predict                              tomorrow's loads and PV output
     """
 
 
 @forecast.command("train", short_help="Train a model, and keep it if it beats naive forecasts.")
-@click.argument("name")
+@click.argument("name", required=False)
 @load_flags
-@weather_flags
-@kind_flag
+@named_weather_flags
+@named_kind_flag
 @period_flags
 @click.option("--zone", default="UTC", show_default=True, help="IANA zone of the sites' local days.")
 @click.option("--holidays", default="", help="Holiday calendar, ISO 3166: KR, AU-VIC, …  [default: none]")
@@ -152,7 +169,7 @@ def forecast() -> None:
 @spark_flags
 @as_json
 @click.pass_obj
-def train(ctx: Context, /, name: str, **flags: Any) -> None:
+def train(ctx: Context, /, name: str | None, **flags: Any) -> None:
     """Train a model and keep it as the next version of NAME in WORKSPACE/models.
 
     It needs 71 days of loads: 15 for a site's level, 28 to learn from and 28 to be judged on. On the last days it is
@@ -160,7 +177,13 @@ def train(ctx: Context, /, name: str, **flags: Any) -> None:
     no less than that of yesterday's or of last week's load is not kept, and the exit code is 1.
 
     With --weather-kind actual the errors are those of hindsight; with a forecast of weather they will be greater.
+
+    Without NAME the models of WORKSPACE/forecast.toml are trained, on loads up to yesterday.
     """
+    if name is None:
+        train_by_plan(ctx)
+        return
+    need_flags(flags, "weather", "weather_kind")
     from batch.forecast import ForecastRule  # noqa: PLC0415
     from negawatt import forecasting  # noqa: PLC0415  heavy imports wait until they are needed
 
@@ -185,39 +208,47 @@ def train(ctx: Context, /, name: str, **flags: Any) -> None:
     ctx.screen.document(
         {**document, "validation": judged, "sites_no_better_than_naive": worse, "folder": str(version.folder)}
     )
-    _show_errors(
+    show_errors(
         ctx,
         f"Model {name}, version {version.version}: {document['sites']:,} sites, its last {rule.validation_days} days",
         judged,
     )
-    _say_kind(ctx, rule.weather_kind)
+    say_kind(ctx, rule.weather_kind)
     if worse:
         ctx.screen.say(f"  for {len(worse):,} sites alone it is no better than a naive forecast: {_some(worse)}")
-    _say_findings(ctx, left_out)
+    say_findings(ctx, left_out)
     ctx.screen.say(f"  kept: {version.folder}")
 
 
 @forecast.command("predict", short_help="Forecast days to come.")
-@click.argument("name")
-@click.option("--day", type=DAY, required=True, help="First local day of the forecast.")
+@click.argument("name", required=False)
+@click.option("--day", type=DAY, help="First local day of the forecast.  [default, without NAME: tomorrow]")
 @click.option("--days", type=click.IntRange(1, 366), default=1, show_default=True, help="How many.")
 @click.option("--version", "number", type=int, help="Version of the model.  [default: the last]")
 @load_flags
-@weather_flags
-@kind_flag
+@named_weather_flags
+@named_kind_flag
 @click.option("--out", type=FILE, help="CSV or Parquet to write.  [default: WORKSPACE/forecasts/NAME-DAY.csv]")
 @click.option("--figures", type=FILE, help="Page to write as well.")
 @as_json
 @click.pass_obj
-def predict(ctx: Context, /, name: str, **flags: Any) -> None:
+def predict(ctx: Context, /, name: str | None, **flags: Any) -> None:
     """Forecast the load of local days by the model NAME, with the interval that it promises.
 
     Each interval is forecast from loads that are at least a day older, so a day can be forecast at its midnight, and
     several days only in hindsight. Loads that are missing are replaced by those of earlier weeks, which is said; what
     can't be forecast stays empty.
+
+    Without NAME all loads and PV plants of WORKSPACE/forecast.toml are forecast, for --day or else tomorrow.
     """
+    if name is None:
+        predict_by_plan(ctx, flags["day"])
+        return
+    need_flags(flags, "weather", "weather_kind", "day")
     from negawatt import forecasting  # noqa: PLC0415  heavy imports wait until they are needed
     from negawatt.forecast_pages import forecast_page, unforecast  # noqa: PLC0415
+    from negawatt.kept_forecasts import forecast_file, keep_forecast  # noqa: PLC0415
+    from negawatt.scheduled_forecasts import made_by_model  # noqa: PLC0415
 
     version = forecasting.registry(ctx.workspace).version(name, flags["number"])
     first = flags["day"].date()
@@ -225,9 +256,12 @@ def predict(ctx: Context, /, name: str, **flags: Any) -> None:
     source, weather = _sources(flags, version.rule.zone)
     found = forecasting.predict_days(ctx.workspace, ctx.settings, version, source, weather.read(), first, last)
     rows = forecasting.forecast_table(found)
-    path = flags["out"] or ctx.workspace.folder / "forecasts" / f"{name}-{first}.csv"
-    forecasting.write_table(path, rows)
     kind = flags["weather_kind"]
+    path = flags["out"] or forecast_file(ctx.workspace, name, first)
+    if flags["out"]:
+        forecasting.write_table(path, rows)
+    else:
+        keep_forecast(ctx.workspace, name, first, rows, made_by_model(version, kind, last), datetime.now(UTC))
     if flags["figures"]:
         title = f"Forecast of {first}" + (f" to {last}" if last > first else "")
         write_whole(flags["figures"], forecast_page(title, kind, found, [None] * len(found)).encode())
@@ -251,10 +285,10 @@ def predict(ctx: Context, /, name: str, **flags: Any) -> None:
         }
     )
     ctx.screen.say(f"{sites:,} sites, {rows.num_rows:,} intervals by {name}, version {version.version}: {path}")
-    _say_kind(ctx, kind)
+    say_kind(ctx, kind)
     if lacking:
         ctx.screen.say(f"  [bold red]{lacking:,} intervals can't be forecast[/]")
-    _say_findings(ctx, findings)
+    say_findings(ctx, findings)
 
 
 @forecast.command("evaluate", short_help="Judge a model on days that it has not seen.")
@@ -303,9 +337,9 @@ def evaluate(ctx: Context, /, name: str, **flags: Any) -> None:
             "figures": str(path),
         }
     )
-    _show_errors(ctx, f"{name}, version {version.version}, {first} to {last}", metrics["all"])
-    _say_kind(ctx, kind)
-    _say_findings(ctx, findings)
+    show_errors(ctx, f"{name}, version {version.version}, {first} to {last}", metrics["all"])
+    say_kind(ctx, kind)
+    say_findings(ctx, findings)
     ctx.screen.say(f"  figures: {path}")
 
 
@@ -334,14 +368,20 @@ def pv(ctx: Context, /, name: str, **flags: Any) -> None:
     helps. Losses and inverter are those of PVWatts.
     """
     from negawatt import forecasting  # noqa: PLC0415  heavy imports wait until they are needed
+    from negawatt.kept_forecasts import forecast_file, keep_forecast  # noqa: PLC0415
     from negawatt.pv_forecasts import pv_days  # noqa: PLC0415
+    from negawatt.scheduled_forecasts import made_by_plant  # noqa: PLC0415
 
     _, weather = _sources(flags, flags["zone"])
     first = flags["day"].date()
     last = first + timedelta(days=flags["days"] - 1)
     rows = pv_days(weather.read(), first, last, name=name, **{n: flags[n] for n in _PLANT})
-    path = flags["out"] or ctx.workspace.folder / "forecasts" / f"{name}-{first}.csv"
-    forecasting.write_table(path, rows)
+    path = flags["out"] or forecast_file(ctx.workspace, name, first)
+    if flags["out"]:
+        forecasting.write_table(path, rows)
+    else:
+        made_by = made_by_plant(name, flags["zone"], flags["weather_kind"], last)
+        keep_forecast(ctx.workspace, name, first, rows, made_by, datetime.now(UTC))
     energy = rows.column("forecast_wh").to_pylist()
     known = [wh for wh in energy if wh is not None]
     kind = flags["weather_kind"]
@@ -358,7 +398,7 @@ def pv(ctx: Context, /, name: str, **flags: Any) -> None:
         }
     )
     ctx.screen.say(f"{name}: {sum(known) / 1000:,.1f} kWh in {len(known):,} intervals: {path}")
-    _say_kind(ctx, kind)
+    say_kind(ctx, kind)
     if len(known) < len(energy):
         ctx.screen.say(f"  [bold red]{len(energy) - len(known):,} intervals lack weather, and are left empty[/]")
 
@@ -407,25 +447,6 @@ def no_better(sites: dict[str, Any]) -> list[str]:
         if mine is not None and any(mae is not None and mae <= mine for mae in naive):
             worse.append(site)
     return worse
-
-
-def _show_errors(ctx: Context, title: str, parts: dict[str, Any]) -> None:
-    from negawatt.forecast_pages import ERROR_COLUMNS, error_rows  # noqa: PLC0415
-
-    ctx.screen.table(f"{title} (%; MAE and RMSE kWh)", ERROR_COLUMNS, error_rows(parts))
-
-
-def _say_kind(ctx: Context, kind: str) -> None:
-    from negawatt.forecasting import KIND_WORDS  # noqa: PLC0415
-
-    ctx.screen.say(f"  weather: {KIND_WORDS[kind]}")  # type: ignore[index]
-
-
-def _say_findings(ctx: Context, findings: list[str]) -> None:
-    for text in findings[:10]:
-        ctx.screen.say(f"  {text}")
-    if len(findings) > 10:
-        ctx.screen.say(f"  and {len(findings) - 10:,} more: all are in the output of --json")
 
 
 def _some(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from domain.trades import TradeDay, parse_day
 from negawatt.cli_base import EXISTING_FILE, Context, as_json, chain_flags
 from negawatt.cli_energy_base import acting, open_desk, show_sent
 from negawatt.console import kwh
-from negawatt.workspace import write_whole
 
 DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -66,29 +66,19 @@ def settle_day(ctx: Context, trades: Path, day: Any, account: int | None) -> Non
 
     Run it again to go on: what was done is not done twice. The built-in chain's clock is moved past the window.
     """
-    from serving.microgrids import read_trades  # noqa: PLC0415  heavy imports wait until they are needed
+    from negawatt.market_settlement import propose_and_execute  # noqa: PLC0415  heavy imports wait until needed
+    from serving.microgrids import read_trades  # noqa: PLC0415
 
     held = read_trades(trades, day.date())
-    published = ctx.workspace.folder / "trades" / f"{held.day}.jsonl"
     with open_desk(ctx, account) as desk:
-        desk.grids.propose_day(held)
-        write_whole(published, held.published())
-        state = desk.grids.settle_day(held)
-        show_sent(
-            ctx,
-            desk,
-            f"{held.day}: {len(held.trades)} trades, {kwh(held.total_wh)}, {desk.shown(held.total_value)}",
-            day=held.day.isoformat(),
-            state=state.state,
-            root="0x" + held.tree.root.hex(),
-            executable_from=state.executable_from.isoformat() if state.executable_from else None,
-            net=dict(held.net),
-            published=str(published),
-        )
+        done = propose_and_execute(ctx.workspace, desk.grids, held)
+        title = f"{held.day}: {len(held.trades)} trades, {kwh(held.total_wh)}, {desk.shown(held.total_value)}"
+        show_sent(ctx, desk, title, **done)
         _show_net(ctx, held, desk.shown)
-    if state.state == "proposed" and state.executable_from:
-        ctx.screen.say(f"  proposed; run it again from {state.executable_from:%Y-%m-%d %H:%M:%SZ} on to execute it")
-    ctx.screen.say(f"  published: {published}")
+    if done["state"] == "proposed" and done["executable_from"]:
+        opens = datetime.fromisoformat(done["executable_from"])
+        ctx.screen.say(f"  proposed; run it again from {opens:%Y-%m-%d %H:%M:%SZ} on to execute it")
+    ctx.screen.say(f"  published: {done['published']}")
 
 
 @click.command("retract-day", short_help="Take a proposed day back.")

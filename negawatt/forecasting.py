@@ -6,6 +6,8 @@ Schedulers call these functions. Loads come from the batch store, or from a file
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -19,7 +21,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from batch.correlate import correlate_loads, correlate_store
-from batch.forecast import ForecastRule, predict, train
+from batch.forecast import ForecastRule, hash_of, predict, train
 from batch.forecast_judgement import NAIVE, Forecast, Validation, judge
 from batch.forecast_registry import ModelRegistry, ModelVersion, check_name
 from batch.forecast_store import check_sites, loads_of_store, store_window, train_store
@@ -197,9 +199,15 @@ def train_model(
     *,
     now: datetime,
     spark: bool = False,
+    again: bool = True,
     progress: Progress = quiet,
 ) -> tuple[ModelVersion, list[str]]:
     """Train a model and keep it as the next version of its name, if it beats the naive forecasts.
+
+    Parameters
+    ----------
+    again : bool
+        Keep a new version even where the last one comes of the same data by the same rule; else that one is returned.
 
     Returns
     -------
@@ -223,9 +231,25 @@ def train_model(
             session, store, weather, rule, window, source.sites or None, lambda done, of: progress("train", done, of)
         )
     else:
-        groups = [train(read_source(workspace, settings, source), weather, rule)]
+        loads = read_source(workspace, settings, source)
+        if not again and (same := _last_if_same(workspace, name, [hash_of(loads, weather)], rule)):
+            return same, list(same.document["findings"])
+        groups = [train(loads, weather, rule)]
+    if not again and (same := _last_if_same(workspace, name, [group.data_hash for group in groups], rule)):
+        return same, [*left_out, *same.document["findings"]]
     version = registry(workspace).register(name, groups, rule, now)
     return version, [*left_out, *version.document["findings"]]
+
+
+def _last_if_same(workspace: Workspace, name: str, hashes: Iterable[str], rule: ForecastRule) -> ModelVersion | None:
+    """The last version of a model if it was trained on data of these hashes by this rule."""
+    models = registry(workspace)
+    if not models.versions(name):
+        return None
+    last = models.version(name)
+    data = hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()
+    same_rule = last.document["rule"] == json.loads(json.dumps(rule.document()))  # as JSON has it: no tuples
+    return last if same_rule and last.document["data_sha256"] == data else None
 
 
 def predict_days(

@@ -1,14 +1,10 @@
-"""A day of a market between microgrids: matched interval by interval, and settled after delivery."""
+"""A day of a market between microgrids, matched interval by interval; by day, what lies ahead is matched again."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +13,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.errors import NegawattError
 from domain.intervals import local_day_bounds, slot_of, slot_start
 from domain.matching import Community, InvalidMarketError, Market, Matching, community, match_pairs
 from domain.matching_aggregated import match
@@ -26,13 +21,10 @@ from domain.prices import PRICE_RULES
 from domain.profits import WH_PER_KWH, Profits, profits
 from domain.tariffs import Tariff
 from negawatt.console import Progress, quiet
+from negawatt.market_days import FORMAT, POSITION_COLUMNS, as_csv, digest_of_bytes, write_matched
 from negawatt.market_files import MarketFile, find_tariff, read_energies
-from negawatt.workspace import Workspace, write_json, write_whole
-
-FORMAT = "negawatt-market/1"
-POSITION_COLUMNS = (
-    "participant", "interval_start", "sold_wh", "bought_wh", "earned", "paid", "fee", "seller_gain", "buyer_gain",
-)  # fmt: skip
+from negawatt.market_intraday import NOTHING_PAST, first_ahead, issue_of, issues_of, kept_part
+from negawatt.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -41,11 +33,6 @@ class DayPrices:
 
     sell: NDArray[np.int64]
     buy: NDArray[np.int64]
-
-
-def folder_of(workspace: Workspace, day: date) -> Path:
-    """Where a matched day lies."""
-    return workspace.folder / "market" / day.isoformat()
 
 
 def prepare(workspace: Workspace, file: MarketFile, slots: range) -> tuple[Community, DayPrices, Tariff]:
@@ -78,12 +65,16 @@ def match_day(
     capacities: Path,
     *,
     day: date | None = None,
+    now: datetime | None = None,
     method: str = "groups",
     engine: str = "auto",
     time_limit_s: float = 60.0,
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Match a local day, and keep what was matched in the workspace.
+
+    With ``now``, only intervals are matched that lie far enough ahead (`MarketFile.gate_minutes`). What was matched
+    before for the others stays as it is, to the byte; what was not, isn't matched any more.
 
     Parameters
     ----------
@@ -93,6 +84,8 @@ def match_day(
         CSV: participant, interval_start, surplus_wh, deficit_wh.
     day : date, optional
         By default the only one in the file.
+    now : datetime, optional
+        Without it the whole day is matched, whatever was matched before.
     method : str
         ``groups``: `domain.matching_aggregated.match`; ``lp``: PuLP, participant by participant.
     engine, time_limit_s
@@ -109,34 +102,14 @@ def match_day(
     NegawattError
         Something in the files can't be, or somebody would be worse off.
     """
-    place = {name: n for n, name in enumerate(sorted(one.name for one in file.participants))}
+    names = sorted(one.name for one in file.participants)
+    place = {name: n for n, name in enumerate(names)}
     offered = read_energies(capacities, ("surplus_wh", "deficit_wh"), place, file.interval_minutes)
-    day, slots = _slots_of_day(file, capacities, {slot for _, slot in offered}, day)
-    held, prices, tariff = prepare(workspace, file, slots)
-    surplus, deficit = (np.zeros((len(slots), len(place)), dtype=np.int64) for _ in range(2))
-    for (n, slot), (over, lacking) in offered.items():
-        if slot in slots:
-            surplus[slot - slots.start, n], deficit[slot - slots.start, n] = over, lacking
-    matcher = _matcher(method, engine, time_limit_s)
-    intervals, rows, sums = [], [], _Sums(held)
-    for n, slot in enumerate(slots):
-        market = Market(
-            held,
-            surplus[n],
-            deficit[n],
-            prices.sell[:, n],
-            prices.buy[:, n],
-            PRICE_RULES[file.price],
-            file.objective,
-        )
-        matching, findings = match_or_grid(market, matcher)
-        gained = profits(matching)
-        start = slot_start(slot, file.interval_minutes).astimezone(ZoneInfo(file.zone)).isoformat()
-        intervals.append(_interval(start, matching, gained, findings))
-        rows += _positions(start, held, gained)
-        sums.add(gained)
-        progress("match", n + 1, len(slots))
-    document = {
+    day, bounds = _day_of(file, capacities, {slot for _, slot in offered}, day)
+    offered = {at: energies for at, energies in offered.items() if at[1] in bounds}
+    issue = issue_of(capacities, {(names[n], slot): energies for (n, slot), energies in offered.items()})
+    held, prices, tariff = prepare(workspace, file, bounds)
+    head = {
         "format": FORMAT,
         "day": day.isoformat(),
         "zone": file.zone,
@@ -146,17 +119,87 @@ def match_day(
         "price": file.price,
         "objective": str(file.objective),
         "method": method,
+    }
+    past = NOTHING_PAST
+    ahead = bounds.start if now is None else first_ahead(now, file.gate_minutes, file.interval_minutes)
+    if ahead > bounds.start:
+        past = kept_part(workspace, day, ahead, head, _people(held))
+        if ahead >= bounds.stop and past.document:
+            return past.document
+        offered = {at: energies for at, energies in offered.items() if at[1] >= ahead}
+    if not offered:
+        when = f" from {interval_start(file, ahead)} on" if ahead > bounds.start else ""
+        raise InvalidMarketError(str(capacities), f"has no rows of {day} ({file.zone}){when}")
+    begin = past.last_slot + 1 if past.intervals else min(slot for _, slot in offered)
+    slots = range(begin, max(slot for _, slot in offered) + 1)
+    offers = _Offers(held, prices, bounds.start, offered)
+    intervals, rows = _match_slots(file, offers, slots, _matcher(method, engine, time_limit_s), progress)
+    intervals, rows = [*past.intervals, *intervals], [*past.rows, *rows]
+    positions = as_csv(POSITION_COLUMNS, rows)
+    document = {
+        **head,
+        "gate_minutes": file.gate_minutes,
+        "issues": issues_of(past, interval_start(file, begin), issue),
+        "positions_sha256": digest_of_bytes(positions),
         "totals": _totals(intervals),
-        "participants": sums.rows(),
+        "participants": _sums(held, rows),
         "intervals": intervals,
     }
-    folder = folder_of(workspace, day)
-    write_whole(folder / "positions.csv", as_csv(POSITION_COLUMNS, rows))
-    write_json(folder / "matched.json", document)
+    write_matched(workspace, day, document, positions)
     return document
 
 
-def _slots_of_day(file: MarketFile, path: Path, slots: set[int], day: date | None) -> tuple[date, range]:
+@dataclass(frozen=True)
+class _Offers:
+    """What is offered and lacked on a day, by place and slot, with the grid's prices from its first slot on. [Wh]"""
+
+    held: Community
+    prices: DayPrices
+    first_slot: int
+    offered: Mapping[tuple[int, int], tuple[int, int]]
+
+
+def _match_slots(
+    file: MarketFile, offers: _Offers, slots: range, matcher: Callable[[Market], Matching], progress: Progress
+) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:
+    """Match interval by interval: what the document says of each, and the rows of their positions."""
+    surplus, deficit = (np.zeros((len(slots), len(offers.held.names)), dtype=np.int64) for _ in range(2))
+    for (n, slot), (over, lacking) in offers.offered.items():
+        surplus[slot - slots.start, n], deficit[slot - slots.start, n] = over, lacking
+    intervals: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
+    for n, slot in enumerate(slots):
+        at = slot - offers.first_slot
+        market = Market(
+            offers.held,
+            surplus[n],
+            deficit[n],
+            offers.prices.sell[:, at],
+            offers.prices.buy[:, at],
+            PRICE_RULES[file.price],
+            file.objective,
+        )
+        matching, findings = match_or_grid(market, matcher)
+        gained = profits(matching)
+        start = interval_start(file, slot)
+        intervals.append(_interval(start, matching, gained, findings))
+        rows += _positions(start, offers.held, gained)
+        progress("match", n + 1, len(slots))
+    return intervals, rows
+
+
+def interval_start(file: MarketFile, slot: int) -> str:
+    """Start of an interval on the local clock, with its offset."""
+    return slot_start(slot, file.interval_minutes).astimezone(ZoneInfo(file.zone)).isoformat()
+
+
+def day_slots(file: MarketFile, day: date) -> range:
+    """The intervals of a local day: of 23, 24 or 25 hours."""
+    begin, end = local_day_bounds(day, ZoneInfo(file.zone))
+    return range(slot_of(begin, file.interval_minutes), slot_of(end, file.interval_minutes))
+
+
+def _day_of(file: MarketFile, path: Path, slots: set[int], day: date | None) -> tuple[date, range]:
     zone, minutes = ZoneInfo(file.zone), file.interval_minutes
     days = {slot_start(slot, minutes).astimezone(zone).date() for slot in slots}
     if day is None:
@@ -164,12 +207,7 @@ def _slots_of_day(file: MarketFile, path: Path, slots: set[int], day: date | Non
             listed = ", ".join(map(str, sorted(days)[:5])) or "none"
             raise InvalidMarketError(str(path), f"expected rows of one local day, found {listed}; name one by --day")
         (day,) = days
-    begin, end = local_day_bounds(day, zone)
-    bounds = range(slot_of(begin, minutes), slot_of(end, minutes))
-    inside = [slot for slot in slots if slot in bounds]
-    if not inside:
-        raise InvalidMarketError(str(path), f"has no rows of {day} ({file.zone})")
-    return day, range(min(inside), max(inside) + 1)
+    return day, day_slots(file, day)
 
 
 def _matcher(method: str, engine: str, time_limit_s: float) -> Callable[[Market], Matching]:
@@ -221,31 +259,20 @@ def _positions(start: str, held: Community, gained: Profits) -> list[tuple[Any, 
     return [(held.names[n], start, *(int(column[n]) for column in columns)) for n in trading]
 
 
-class _Sums:
-    """A day's sums of each participant, in fine units of any size."""
+def _people(held: Community) -> list[dict[str, Any]]:
+    return [
+        {"participant": name, "site": held.sites[held.site_of[n]], "tariff": held.tariffs[held.tariff_of[n]]}
+        for n, name in enumerate(held.names)
+    ]
 
-    NAMES = ("sold_wh", "bought_wh", "earned", "paid", "fee", "seller_gain", "buyer_gain")
 
-    def __init__(self, held: Community) -> None:
-        self._held = held
-        self._sums = np.zeros((len(self.NAMES), len(held.names)), dtype=object)
-
-    def add(self, gained: Profits) -> None:
-        sell, buy = gained.seller, gained.buyer
-        rows = (sell.energy, buy.energy, sell.value, buy.value, sell.fee + buy.fee, sell.gain, buy.gain)
-        self._sums += np.array([row.astype(object) for row in rows])
-
-    def rows(self) -> list[dict[str, Any]]:
-        held = self._held
-        return [
-            {
-                "participant": name,
-                "site": held.sites[held.site_of[n]],
-                "tariff": held.tariffs[held.tariff_of[n]],
-                **{what: int(self._sums[m, n]) for m, what in enumerate(self.NAMES)},
-            }
-            for n, name in enumerate(held.names)
-        ]
+def _sums(held: Community, rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    """A day's sums of each participant, in fine units of any size, from the rows of its positions."""
+    columns = POSITION_COLUMNS[2:]
+    sums = {name: [0] * len(columns) for name in held.names}
+    for name, _, *figures in rows:
+        sums[name] = [total + figure for total, figure in zip(sums[name], figures, strict=True)]
+    return [person | dict(zip(columns, sums[person["participant"]], strict=True)) for person in _people(held)]
 
 
 def _totals(intervals: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -254,56 +281,3 @@ def _totals(intervals: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {name: sum(row[name] for row in rows) for name in names} | {
         "unmatched_intervals": sum(bool(row["findings"]) for row in rows)
     }
-
-
-def as_csv(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
-    """The bytes of a CSV file."""
-    out = io.StringIO()
-    lines = csv.writer(out, lineterminator="\n")
-    lines.writerow(columns)
-    lines.writerows(rows)
-    return out.getvalue().encode()
-
-
-# --- what is kept ------------------------------------------------------------------------------------------
-
-
-def read_matched(workspace: Workspace, day: date) -> dict[str, Any]:
-    """A matched day's document.
-
-    Raises
-    ------
-    NegawattError
-        The day was not matched in this workspace.
-    """
-    path = folder_of(workspace, day) / "matched.json"
-    if not path.exists():
-        raise NegawattError(f"{day} is not matched: no {path}; run `negawatt match` first")
-    document: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    if document.get("format") != FORMAT:
-        raise NegawattError(f"{path}: format {document.get('format')!r}, expected {FORMAT!r}")
-    return document
-
-
-def read_positions(workspace: Workspace, day: date) -> list[dict[str, Any]]:
-    """A matched day's positions: participant, interval_start, and whole numbers for the rest."""
-    with (folder_of(workspace, day) / "positions.csv").open(newline="", encoding="utf-8") as lines:
-        return [
-            {name: text if name in POSITION_COLUMNS[:2] else int(text) for name, text in row.items()}
-            for row in csv.DictReader(lines)
-        ]
-
-
-def read_statement(workspace: Workspace, day: date) -> dict[str, Any] | None:
-    """A settled day's statement; None before it is settled, or when it was matched anew since."""
-    folder = folder_of(workspace, day)
-    path = folder / "statement.json"
-    if not path.exists():
-        return None
-    statement: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return statement if statement.get("matched") == digest_of(folder / "matched.json") else None
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, by which a statement names the matching that it settles."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

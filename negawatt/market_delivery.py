@@ -15,7 +15,16 @@ from domain.intervals import slot_of
 from domain.matching import Community, InvalidMarketError
 from domain.profits import WH_PER_KWH
 from domain.trades import Trade
-from negawatt.market import POSITION_COLUMNS, as_csv, digest_of, folder_of, prepare, read_matched, read_positions
+from negawatt.market import day_slots, prepare
+from negawatt.market_days import (
+    POSITION_COLUMNS,
+    as_csv,
+    digest_of,
+    digest_of_bytes,
+    folder_of,
+    read_matched,
+    read_positions,
+)
 from negawatt.market_files import MarketFile, read_energies
 from negawatt.workspace import Workspace, write_json, write_whole
 
@@ -42,8 +51,7 @@ def balance_day(workspace: Workspace, file: MarketFile, day: date, metered: Path
     if not rows:
         raise NegawattError(f"{day}: nobody traded, so there is nothing to settle")
     minutes = file.interval_minutes
-    first, last = (datetime.fromisoformat(matched["intervals"][n]["start"]) for n in (0, -1))
-    slots = range(slot_of(first, minutes), slot_of(last, minutes) + 1)
+    slots = day_slots(file, day)
     held, prices, _ = prepare(workspace, file, slots)
     if held.scale * WH_PER_KWH != matched["fine_units_per_minor_unit"]:
         raise NegawattError(f"{day}: the market file or a tariff has changed since it was matched; match it again")
@@ -72,6 +80,8 @@ def balance_day(workspace: Workspace, file: MarketFile, day: date, metered: Path
     trading = np.flatnonzero(traded.any(axis=1)).tolist()
     folder = folder_of(workspace, day)
     trades = _chain_trades(file, matched, settled, held, trading)
+    lines = [(trade.seller, trade.buyer, trade.wh, trade.value) for trade in trades or ()]
+    rows_of_trades = as_csv(("seller", "buyer", "wh", "value"), lines)
     document = {
         "format": "negawatt-market-statement/1",
         "day": day.isoformat(),
@@ -91,10 +101,10 @@ def balance_day(workspace: Workspace, file: MarketFile, day: date, metered: Path
         ],
         "trades": len(trades or ()),
         "trades_file": str(folder / "trades.csv") if trades else None,
+        "trades_sha256": digest_of_bytes(rows_of_trades) if trades else None,
     }
     if trades:
-        lines = [(trade.seller, trade.buyer, trade.wh, trade.value) for trade in trades]
-        write_whole(folder / "trades.csv", as_csv(("seller", "buyer", "wh", "value"), lines))
+        write_whole(folder / "trades.csv", rows_of_trades)
     write_json(folder / "statement.json", document)
     return document
 

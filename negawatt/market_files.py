@@ -27,12 +27,40 @@ from domain.tariffs import InvalidTariffError, Tariff
 from negawatt.workspace import Workspace
 
 MARKET_KEYS = frozenset(
-    ("participants", "distances", "zone", "interval_minutes", "price", "objective", "fee_per_kwh_km", "settlement")
-)
+    ("participants", "distances", "zone", "interval_minutes", "price", "objective", "fee_per_kwh_km")
+) | {"gate_minutes", "settlement"}
 SETTLEMENT_KEYS = frozenset(("pool", "grid", "token_units"))
+
+SOURCE_COLUMNS = ("load_model", "load_site", "pv_plants", "meter")
+"""Optional columns of the participants file: whose forecasts and whose readings are a participant's."""
+
+GATE_MINUTES = 30
+"""Our own choice: an interval of the paper's market, in which participants can still learn what they traded. [min]"""
 
 _ADDRESS = re.compile("0x[0-9a-f]{40}")
 _NAME = re.compile(r"[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a participant's forecasts and readings come from.
+
+    Attributes
+    ----------
+    load_model : str
+        Model whose kept forecasts have its load; empty for a participant without load.
+    load_site : str
+        Its site in them.
+    pv_plants : tuple of str
+        Names of kept PV forecasts, which add up.
+    meter : str
+        In the batch store.
+    """
+
+    load_model: str
+    load_site: str
+    pv_plants: tuple[str, ...]
+    meter: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +85,10 @@ class MarketFile:
         Accounts on chain, empty for none.
     token_units : int
         Smallest units of the token that make a minor unit of the currency.
+    gate_minutes : int
+        How long before its start an interval is matched for the last time. [min]
+    sources : dict of str to Source
+        Of each participant.
     """
 
     participants: tuple[Participant, ...]
@@ -70,6 +102,8 @@ class MarketFile:
     pool: str
     grid: str
     token_units: int
+    gate_minutes: int
+    sources: dict[str, Source]
 
 
 def read_market(path: Path) -> MarketFile:
@@ -112,8 +146,11 @@ def read_market(path: Path) -> MarketFile:
     units = _one(
         path, settlement, "token_units", lambda v: type(v) is int and 0 < v <= 10**30, "a whole number above 0", 1
     )
+    gate = _one(
+        path, data, "gate_minutes", lambda v: type(v) is int and 0 <= v <= 1440, "minutes, 0 to 1440", GATE_MINUTES
+    )
     named = _one(path, data, "participants", lambda v: isinstance(v, str), "the name of a file")
-    participants, wallets = read_participants(path.parent / named)
+    participants, wallets, sources = read_participants(path.parent / named)
     distances: dict[tuple[str, str], int] = {}
     if "distances" in data:
         named = _one(path, data, "distances", lambda v: isinstance(v, str), "the name of a file")
@@ -130,6 +167,8 @@ def read_market(path: Path) -> MarketFile:
         accounts["pool"],
         accounts["grid"],
         units,
+        gate,
+        sources,
     )
 
 
@@ -175,10 +214,14 @@ def _decimal(value: Any) -> Fraction | None:
     return Fraction(found)
 
 
-def read_participants(path: Path) -> tuple[tuple[Participant, ...], dict[str, str]]:
-    """Participants, and the accounts of those that have one: participant, site, tariff[, wallet]."""
+def read_participants(path: Path) -> tuple[tuple[Participant, ...], dict[str, str], dict[str, Source]]:
+    """Participants, the accounts of those that have one, and the sources of each.
+
+    Columns participant, site, tariff, and optionally wallet and `SOURCE_COLUMNS`.
+    """
     found: dict[str, Participant] = {}
     wallets: dict[str, str] = {}
+    sources: dict[str, Source] = {}
     for where, row in _rows(path, ("participant", "site", "tariff")):
         name = row["participant"]
         if not _NAME.fullmatch(name) or name in found:
@@ -188,6 +231,7 @@ def read_participants(path: Path) -> tuple[tuple[Participant, ...], dict[str, st
         if not _NAME.fullmatch(row["site"]) or not _NAME.fullmatch(row["tariff"]):
             raise InvalidMarketError(where, f"site {row['site']!r} and tariff {row['tariff']!r}: expected names")
         found[name] = Participant(name, row["site"], row["tariff"])
+        sources[name] = _source(where, name, row)
         if wallet := row.get("wallet", "").lower():
             if not _is_address(wallet):
                 raise InvalidMarketError(
@@ -198,7 +242,15 @@ def read_participants(path: Path) -> tuple[tuple[Participant, ...], dict[str, st
             wallets[name] = wallet
     if not found:
         raise InvalidMarketError(str(path), "no participants")
-    return tuple(found.values()), wallets
+    return tuple(found.values()), wallets, sources
+
+
+def _source(where: str, name: str, row: Mapping[str, str]) -> Source:
+    model, site, plants, meter = (row.get(column, "") for column in SOURCE_COLUMNS)
+    for part in (model, *plants.split()):
+        if part and not _NAME.fullmatch(part):
+            raise InvalidMarketError(where, f"{part!r}: expected names of kept forecasts, several plants by spaces")
+    return Source(model, site or name, tuple(plants.split()), meter or name)
 
 
 def read_distances(path: Path) -> dict[tuple[str, str], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -11,8 +12,16 @@ import pytest
 from domain.optimality import GRID_PRICES
 from domain.prices import PRICE_RULES
 from domain.tariff_data import parse_tariff
+from negawatt.market_capacities import FORECAST_MISSING
 from negawatt.market_delivery import WORSE_OFF
-from negawatt.market_files import MARKET_KEYS, SETTLEMENT_KEYS, built_in_tariffs, find_tariff, read_market
+from negawatt.market_files import (
+    MARKET_KEYS,
+    SETTLEMENT_KEYS,
+    SOURCE_COLUMNS,
+    built_in_tariffs,
+    find_tariff,
+    read_market,
+)
 from negawatt.workspace import Workspace
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,11 +40,23 @@ def block(page: str, kind: str) -> str:
 
 def test_every_price_rule_and_finding_is_explained_and_no_other():
     assert first_cells(MARKET, "rule") == list(PRICE_RULES)
-    assert first_cells(MARKET, "finding") == [GRID_PRICES, WORSE_OFF]
+    assert first_cells(MARKET, "finding") == [GRID_PRICES, FORECAST_MISSING, WORSE_OFF]
 
 
 def test_every_key_of_a_market_file_is_explained_and_no_other():
     assert set(first_cells(MARKET, "key")) == MARKET_KEYS | SETTLEMENT_KEYS
+
+
+def test_every_column_of_the_participants_file_is_explained():
+    table = MARKET[MARKET.index("| column |") :].split("\n\n", 1)[0].splitlines()[2:]
+    columns = [line.strip("|").split("|")[0].strip() for line in table]
+    assert columns == ["participant", "site", "tariff", "wallet", *SOURCE_COLUMNS]
+
+
+def test_every_function_for_schedulers_is_there():
+    for name in first_cells(MARKET, "function"):
+        module, _, function = name.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), function)), name
 
 
 def test_the_market_file_shown_is_one_and_has_every_key(tmp_path):
@@ -64,6 +85,11 @@ def test_every_built_in_tariff_is_listed_and_no_other(tmp_path):
         assert find_tariff(Workspace(tmp_path), name).id == name
 
 
-@pytest.mark.parametrize("name", ["matched.json", "positions.csv", "report.html", "statement.json", "trades.csv"])
+DAY_FILES = ["capacities.csv", "capacities.json", "metered.csv"]
+
+
+@pytest.mark.parametrize(
+    "name", [*DAY_FILES, "matched.json", "positions.csv", "report.html", "statement.json", "trades.csv"]
+)
 def test_every_file_of_a_day_is_named(name):
     assert name in first_cells(MARKET, "file")
