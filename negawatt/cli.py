@@ -22,6 +22,7 @@ from negawatt.cli_live import live, retention
 from negawatt.cli_operator import deploy, dispute, reclaim, roster, treasury
 from negawatt.cli_outbox import outbox
 from negawatt.cli_reconcile import reconcile
+from negawatt.cli_screen import screen
 from negawatt.cli_sql import sql
 from negawatt.cli_stack import stack
 from negawatt.cli_trades import balance_day, match_trades, trade_report
@@ -415,6 +416,7 @@ main.add_command(sql)
 main.add_command(stack)
 main.add_command(vee)
 main.add_command(quality)
+main.add_command(screen)
 main.add_command(correlate)
 main.add_command(forecast)
 for command in (match_trades, balance_day, trade_report):
