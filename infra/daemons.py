@@ -26,6 +26,8 @@ _PORTS = range(20_000, 32_000)
 class ServiceError(NegawattError):
     """A program of the stack is missing, doesn't start, doesn't answer or doesn't stop; the sentence says which."""
 
+    retry_may_help = True
+
 
 def start_daemon(argv: Sequence[str], log: Path) -> int:
     """Start a program that lives on when we end, without our terminal and our environment.
@@ -107,7 +109,7 @@ def stop_daemon(words: Sequence[str], *, hard: bool = False, seconds: float = 30
             return True
         except PermissionError as refused:
             raise ServiceError(f"process {pid} belongs to another user: let that user stop it") from refused
-        if wait_until(lambda: _is_gone(pid), patience):
+        if wait_until(lambda: is_gone(pid), patience):
             return True
     raise ServiceError(f"process {pid} doesn't end, not even when killed: look at it with `ps -fp {pid}`")
 
@@ -179,7 +181,7 @@ def lock_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
-def _is_gone(pid: int) -> bool:
+def is_gone(pid: int) -> bool:
     """Whether a program has ended with all its threads: until then its ports and files are still held.
 
     One that has ended may be listed until its parent takes note of it.

@@ -21,8 +21,9 @@ from infra.daemons import (
 )
 from infra.jars import jars
 from infra.java import find_java
-from infra.java_program import Program, write_file
-from infra.java_server import READY_SECONDS, JavaServer
+from infra.java_program import Program
+from infra.java_server import JavaServer
+from infra.local_program import write_file
 
 READY_TABLE = b"stack_ready"
 _PROBE_MS = 10_000
@@ -73,7 +74,7 @@ class HBaseServer(JavaServer):
     heap_mib: int = 1024
     thrift_heap_mib: int = 512
     service: ClassVar[str] = "hbase"
-    client: ClassVar[tuple[str, str]] = ("happybase", "happybase")
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("happybase", "happybase"),)
 
     @property
     def conf(self) -> Path:
@@ -116,7 +117,7 @@ class HBaseServer(JavaServer):
             return gone or not port_is_free(port)
 
         try:
-            if not wait_until(settled, READY_SECONDS) or gone:
+            if not wait_until(settled, self.ready_seconds) or gone:
                 raise ServiceError(f"thrift2 doesn't start; the end of {program.log}:\n{tail(program.log)}")
             yield port
         finally:

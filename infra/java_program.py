@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.daemons import ServiceError, find_daemon, free_ports, start_daemon
+from infra import local_program
+from infra.daemons import ServiceError, start_daemon
 
 BESIDE_HEAP_MIB = 160
 """What a Java program takes beside its heap: classes, threads, buffers. Measured: 110 to 150 MiB."""
@@ -21,30 +21,22 @@ JAVA_OPTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class Program:
+@dataclass(frozen=True, kw_only=True)
+class Program(local_program.Program):
     """One Java program of a server.
 
     Attributes
     ----------
-    name : str
-    folder : Path
-        The server's, absolute.
     main : str
         Class to run.
     heap_mib : int
         [MiB]
-    ports : tuple of int
-        What it listens on, all on loopback.
     options, arguments : tuple of str
         Of Java, and of the class.
     """
 
-    name: str
-    folder: Path
     main: str
     heap_mib: int
-    ports: tuple[int, ...]
     options: tuple[str, ...]
     arguments: tuple[str, ...]
 
@@ -52,16 +44,6 @@ class Program:
     def words(self) -> list[str]:
         """Part of its command line that no other program has."""
         return [f"-Dnegawatt.program={self.folder / self.name}"]
-
-    @property
-    def pid(self) -> int | None:
-        """Process id, None when it doesn't run."""
-        return find_daemon(self.words)
-
-    @property
-    def log(self) -> Path:
-        """What it says."""
-        return self.folder / f"{self.name}.log"
 
     def start(self, java: Path, classpath: str) -> int:
         """Start it; returns its process id."""
@@ -84,34 +66,3 @@ def run_java(java: Path, classpath: str, main: str, arguments: Sequence[str], *,
         said = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
         raise ServiceError(f"{main} failed (status {done.returncode}); the end of what it said:\n{said}")
     return done.stdout
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a settings file whole."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(text)
-    draft.replace(path)
-
-
-def load_client(service: str, module: str, package: str) -> None:
-    """Import the Python module that asks a service; infra itself loads without it.
-
-    Raises
-    ------
-    ServiceError
-        It isn't installed.
-    """
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as absent:
-        raise ServiceError(
-            f"the Python package {package} is missing, which asks {service}: pip install {package}"
-        ) from absent
-
-
-def claim_ports(count: int, given: int | None) -> list[int]:
-    """Ports for a new server: the given one first, then free ones."""
-    if given is None:
-        return free_ports(count)
-    return [given, *[port for port in free_ports(count) if port != given][: count - 1]]

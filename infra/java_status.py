@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from infra.java_program import load_client
 from infra.java_server import JavaServer
+from infra.server_status import condition_of, disk_bytes, memory_taken_mib
 
 
 @dataclass(frozen=True)
@@ -63,41 +60,12 @@ class ServerStatus:
 def server_status(server: JavaServer) -> ServerStatus:
     """Look at the programs, and write and read something when all run."""
     programs = [
-        ProgramStatus(p.name, (pid := p.pid) is not None, list(p.ports), pid, p.heap_mib, _memory(pid), str(p.log))
+        ProgramStatus(
+            p.name, (pid := p.pid) is not None, list(p.ports), pid, p.heap_mib, memory_taken_mib(pid), str(p.log)
+        )
         for p in server.programs
     ]
-    running = sum(program.up for program in programs)
-    state = {0: "stopped", len(programs): "running"}.get(running, "partly")
-    answer_ms = problem = None
-    if state == "running":
-        load_client(server.service, *server.client)
-        began = time.monotonic()
-        try:
-            server.probe()
-            answer_ms = round(1000 * (time.monotonic() - began))
-        except Exception as refused:  # clients raise all sorts of errors when a server doesn't work
-            state, problem = "silent", f"{type(refused).__name__}: {refused}"
+    state, answer_ms, problem = condition_of(server)
     return ServerStatus(
         state, server.url, str(server.folder), answer_ms, problem, disk_bytes(server.folder), programs
     )
-
-
-def disk_bytes(folder: Path) -> int:
-    """What a folder takes on disk; files may come and go meanwhile."""
-    total = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(where, name), follow_symlinks=False).st_blocks * 512
-            except FileNotFoundError:
-                continue
-    return total
-
-
-def _memory(pid: int | None) -> int | None:
-    """Memory of a program, None where the system doesn't tell. [MiB]"""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from infra.daemons import ServiceError, port_is_free
-from infra.java_program import Program, run_java, write_file
+from infra.java_program import Program, run_java
 from infra.java_server import JavaServer
+from infra.local_program import write_file
 
 LARGEST_MESSAGE = 16 * 2**20
 """Bytes of a batch of readings at most, on the wire and uncompressed by the broker."""
@@ -36,7 +37,7 @@ class KafkaServer(JavaServer):
     controller_port: int
     heap_mib: int = 512
     service: ClassVar[str] = "kafka"
-    client: ClassVar[tuple[str, str]] = ("kafka", "kafka-python")
+    packages: ClassVar[tuple[tuple[str, str], ...]] = (("kafka", "kafka-python"),)
 
     @property
     def programs(self) -> tuple[Program, ...]:

@@ -16,6 +16,8 @@ KNOWN_SCHEMES = ("memory://", "kafka://")
 class BusError(NegawattError):
     """A bus can't be reached, or doesn't take what is published; the sentence says which and what to do."""
 
+    retry_may_help = True
+
 
 class ReadingsConsumer(Protocol):
     """Whoever takes readings from the bus: a store, a live view, a counter."""

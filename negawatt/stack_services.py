@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from negawatt.cli_base import Context
 from negawatt.console import Progress
 from negawatt.stack_chain import ChainService, shown
 from negawatt.stack_heavydb import HeavyDBService
+from negawatt.stack_local import LocalService
 from negawatt.stack_spark import SparkService
 from negawatt.workspace import Workspace
 
 if TYPE_CHECKING:
     from infra.hbase_server import HBaseServer
-    from infra.java_server import JavaServer
     from infra.kafka_server import KafkaServer
 
 STACK = "stack://"
@@ -50,15 +51,13 @@ class Service(Protocol):
         """Log of each of its programs."""
 
 
-class JavaService:
+class JavaService(LocalService["KafkaServer | HBaseServer"]):
     """A server of Java programs: Kafka or HBase."""
+
+    options: ClassVar[Mapping[str, str]] = {"port": "port", "heap_mib": "heap"}
 
     def __init__(self, name: str, about: str, setting: str) -> None:
         self.name, self.about, self.setting = name, about, setting
-
-    def folder(self, workspace: Workspace) -> Path:
-        """Where its files are."""
-        return workspace.stack / self.name
 
     @property
     def kind(self) -> type[KafkaServer | HBaseServer]:
@@ -67,26 +66,6 @@ class JavaService:
         from infra.kafka_server import KafkaServer  # noqa: PLC0415
 
         return KafkaServer if self.name == "kafka" else HBaseServer
-
-    def load(self, workspace: Workspace) -> JavaServer:
-        """The workspace's server."""
-        return self.kind.load(self.folder(workspace))
-
-    def memory_to_start_mib(self, workspace: Workspace, options: dict[str, Any]) -> int:
-        """Memory that its heaps may take, and what Java takes beside. [MiB]"""
-        folder, heap = self.folder(workspace), options[f"{self.name}_heap"]
-        server = self.kind.load(folder) if folder.exists() else self.kind.without_ports(folder)
-        return (replace(server, heap_mib=heap) if heap else server).memory_to_start_mib
-
-    def up(self, ctx: Context, progress: Progress, options: dict[str, Any]) -> dict[str, Any]:
-        """Make it if there is none and start what doesn't run; returns ``made`` and ``started``."""
-        folder = self.folder(ctx.workspace)
-        wanted = {key: options[f"{self.name}_{key}"] for key in ("port", "heap")}
-        made = not folder.exists()
-        server = self.kind.create(folder, port=wanted["port"]) if made else self.kind.load(folder)
-        changes = {"port": wanted["port"], "heap_mib": wanted["heap"]}
-        server = server.changed(**{name: value for name, value in changes.items() if value is not None})
-        return {"made": made, "started": server.up(progress, ctx.screen.say)}
 
     def how_to_use(self, workspace: Workspace) -> str:
         """How other commands use it."""
@@ -104,19 +83,8 @@ class JavaService:
         )
         disk = f"{seen.disk_bytes / 2**20:,.1f} MiB on disk"
         ctx.screen.say(f"  {disk}" if seen.answer_ms is None else f"  {disk}; wrote and read in {seen.answer_ms} ms")
-        if seen.state in ("stopped", "partly"):
-            ctx.screen.say(f"  start it with `negawatt stack up {self.name}`")
-        if seen.problem:
-            ctx.screen.say(f"  it doesn't answer ({seen.problem}); look at `negawatt stack logs {self.name}`")
+        self.say_what_to_do(ctx, seen)
         return asdict(seen)
-
-    def down(self, workspace: Workspace, *, erase: bool) -> list[str]:
-        """Stop it; returns the names of the programs that ran."""
-        return self.load(workspace).down(erase=erase)
-
-    def logs(self, workspace: Workspace) -> dict[str, Path]:
-        """Log of each of its programs."""
-        return {program.name: program.log for program in self.load(workspace).programs}
 
 
 _KAFKA = JavaService("kafka", "the bus: one Kafka broker", "bus")
