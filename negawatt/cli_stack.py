@@ -19,6 +19,7 @@ PORT = click.IntRange(1024, 65_535)
 HEAP = click.IntRange(128, 65_536)
 
 _MEMORY_OPTIONS = {"kafka": "--kafka-heap", "hbase": "--hbase-heap", "heavydb": "--heavydb-memory"}
+_PREFIXES = ("kafka_", "hbase_", "heavydb_", "airflow_")
 
 
 @click.group(cls=Group, context_settings=CONTEXT, short_help="Start, watch and stop servers of your own.")
@@ -32,6 +33,7 @@ def stack() -> None:
       hbase    the batch store: HBase with its Thrift server
       spark    batch jobs: a Spark master, two workers and a Connect server
       heavydb  the speed store: a stand-in for HeavyDB, for development and tests
+      airflow  the scheduler: Airflow, which runs the DAGs
 
     Their files are in WORKSPACE/stack/NAME. Without a NAME a command is about all that the workspace has.
     """
@@ -45,6 +47,17 @@ def stack() -> None:
 @click.option("--hbase-heap", type=HEAP, help="hbase: Java heap of HBase itself, in MiB.  [1024]")
 @click.option("--heavydb-port", type=PORT, help="heavydb: port of its Thrift server.  [a free one, kept]")
 @click.option("--heavydb-memory", type=HEAP, help="heavydb: memory of its queries, in MiB.  [1024]")
+@click.option("--airflow-port", type=PORT, help="airflow: port of its pages and API.  [a free one, kept]")
+@click.option(
+    "--airflow-database",
+    type=click.Choice(["postgresql", "sqlite"]),
+    help="airflow: where a new one keeps its runs.  [postgresql where its programs are, else sqlite]",
+)
+@click.option(
+    "--airflow-parallelism",
+    type=click.IntRange(1, 256),
+    help="airflow: tasks at once.  [processors of the machine, at least 2]",
+)
 @click.option("--period", type=click.IntRange(1, 60), help="chain: seconds between blocks of a new network.  [1]")
 @click.option("--chain-id", type=click.IntRange(1, 2**31), help="chain: chain id of a new network.  [7239540]")
 @as_json
@@ -58,6 +71,9 @@ def up(ctx: Context, /, names: tuple[str, ...], **options: Any) -> None:
     work when what was written was read back. Use them by `bus = "stack://"` and `store = "stack://"` in
     negawatt.toml. HeavyDB's stand-in needs neither, and is used by `speed = "stack://"`.
 
+    Airflow needs `pip install 'negawatt[airflow]'`, and has a PostgreSQL of its own where that is installed. It works
+    when all its parts report themselves well and the DAGs have been read. Use it by `scheduler = "stack://"`.
+
     The chain's first start makes the network: chain id, keys, accounts, first block. It finds geth 1.13.15, or builds
     it with Go, which takes some minutes. Use it with --chain stack:// or `chain = "stack://"` in negawatt.toml.
     """
@@ -65,7 +81,7 @@ def up(ctx: Context, /, names: tuple[str, ...], **options: Any) -> None:
     if not services:
         raise click.UsageError(f"this workspace has no servers yet: name those to start, of {', '.join(SERVICES)}")
     for option, value in options.items():
-        of = option.partition("_")[0] if option.startswith(("kafka_", "hbase_", "heavydb_")) else "chain"
+        of = option.partition("_")[0] if option.startswith(_PREFIXES) else "chain"
         if value is not None and of not in [service.name for service in services]:
             raise click.UsageError(f"--{option.replace('_', '-')} is for {of}, which isn't to be started")
     _refuse_without_memory(ctx, services, options)

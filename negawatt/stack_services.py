@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from negawatt.cli_base import Context
 from negawatt.console import Progress
+from negawatt.stack_airflow import AirflowService
 from negawatt.stack_chain import ChainService, shown
 from negawatt.stack_heavydb import HeavyDBService
 from negawatt.stack_local import LocalService
@@ -90,8 +91,9 @@ class JavaService(LocalService["KafkaServer | HBaseServer"]):
 _KAFKA = JavaService("kafka", "the bus: one Kafka broker", "bus")
 _HBASE = JavaService("hbase", "the batch store: HBase with its Thrift server", "store")
 _HEAVYDB = HeavyDBService()
+_AIRFLOW = AirflowService()
 SERVICES: dict[str, Service] = {
-    service.name: service for service in (ChainService(), _KAFKA, _HBASE, SparkService(), _HEAVYDB)
+    service.name: service for service in (ChainService(), _KAFKA, _HBASE, SparkService(), _HEAVYDB, _AIRFLOW)
 }
 
 
@@ -126,3 +128,15 @@ def speed_address(workspace: Workspace) -> str:
         The workspace has none.
     """
     return _HEAVYDB.load(workspace).client_url
+
+
+def scheduler_address(workspace: Workspace) -> tuple[str, str]:
+    """Address of the workspace's own Airflow, for ``scheduler = "stack://"``, and the password of its user.
+
+    Raises
+    ------
+    ServiceError
+        The workspace has none.
+    """
+    server = _AIRFLOW.load(workspace)
+    return f"airflow://{server.user}@{server.address}", server.password

@@ -19,7 +19,7 @@ def run(tmp_path):
 def test_without_a_network_status_names_the_command_that_makes_one(run, tmp_path):
     done = run("status")
     assert (done.exit_code, "negawatt stack up chain" in done.output) == (0, True)
-    nothing = {name: {"state": "none"} for name in ("chain", "kafka", "hbase", "spark", "heavydb")}
+    nothing = {name: {"state": "none"} for name in ("chain", "kafka", "hbase", "spark", "heavydb", "airflow")}
     assert json.loads(run("status", "--json").stdout) == nothing
     assert not (tmp_path / "stack").exists()
 
