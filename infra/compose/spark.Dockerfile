@@ -5,8 +5,8 @@ FROM python:3.11-slim-bookworm
 RUN apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-headless procps \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/negawatt
-COPY locks/main.txt locks/main.txt
-RUN pip install --no-cache-dir --require-hashes -r locks/main.txt
+COPY locks/airflow.txt locks/airflow.txt
+RUN pip install --no-cache-dir --require-hashes -r locks/airflow.txt
 COPY . .
 RUN pip install --no-cache-dir --no-deps . \
     && useradd --uid 10001 --create-home negawatt && mkdir /workspace && chown negawatt /workspace
