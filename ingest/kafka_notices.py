@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from kafka.consumer.fetcher import ConsumerRecord
 
 from domain.certificates import CertificateSet, canonical
 from domain.errors import NegawattError
 from domain.events import DREvent
 from ingest.kafka_delivery import read_topic
 from ingest.kafka_producer import Sender
-from ingest.kafka_topics import CERTIFICATES, EVENTS, Place
+from ingest.kafka_topics import CERTIFICATES, EVENTS, Place, open_reader, partitions_of, reaching
 from ingest.messages import HEADER
 
 EVENT_SCHEMA, CERTIFICATE_SCHEMA = "dr.events/1.0", "certificates/1.0"
@@ -44,16 +46,52 @@ def read_events(place: Place) -> tuple[list[DREvent], list[str]]:
     found: dict[str, DREvent] = {}
     problems = []
     for record in read_topic(place.address, place.topic(EVENTS)):
-        try:
-            said = json.loads(record.value)
-            times = [datetime.fromisoformat(said[name]) for name in ("start", "end")]
-            event = DREvent(said["id"], said["programme"], *times)
-        except (ValueError, KeyError, TypeError, AttributeError, NegawattError) as wrong:
-            where = f"topic {record.topic!r}, partition {record.partition}, offset {record.offset}"
-            problems.append(f"{where}: no DR event: {wrong!r}")
+        event = event_of(record)
+        if isinstance(event, str):
+            problems.append(event)
         else:
             found[event.id] = event
     return list(found.values()), problems
+
+
+def follow_events(place: Place, stopped: Callable[[], bool]) -> Iterator[DREvent | str | None]:
+    """Every event on the bus and those that come, until stopped; None when there is none for half a second.
+
+    Yields
+    ------
+    DREvent, str or None
+        A sentence for a message that is no event.
+
+    Raises
+    ------
+    BusError
+    """
+    topic = place.topic(EVENTS)
+    reader = open_reader(place.address)
+    try:
+        partitions = partitions_of(reader, place.address, topic)
+        reader.assign(partitions)
+        reader.seek_to_beginning(*partitions)
+        while not stopped():
+            with reaching(place.address, f"read topic {topic!r}"):
+                fetched = reader.poll(timeout_ms=500)
+            for records in fetched.values():
+                yield from (event_of(record) for record in records)
+            if not fetched:
+                yield None
+    finally:
+        reader.close(autocommit=False)
+
+
+def event_of(record: ConsumerRecord) -> DREvent | str:
+    """The event that a record holds, or a sentence that says why it holds none."""
+    try:
+        said = json.loads(record.value)
+        times = [datetime.fromisoformat(said[name]) for name in ("start", "end")]
+        return DREvent(said["id"], said["programme"], *times)
+    except (ValueError, KeyError, TypeError, AttributeError, NegawattError) as wrong:
+        where = f"topic {record.topic!r}, partition {record.partition}, offset {record.offset}"
+        return f"{where}: no DR event: {wrong!r}"
 
 
 def publish_certificates(place: Place, sender: Sender, certificates: CertificateSet) -> None:

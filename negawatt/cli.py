@@ -15,6 +15,7 @@ from negawatt.cli_base import CONTEXT, EXISTING_FILE, Context, Group, as_json, c
 from negawatt.cli_bus import consume, rejected, replay
 from negawatt.cli_compact import compact
 from negawatt.cli_energy import energy
+from negawatt.cli_events import events
 from negawatt.cli_exchange import exchange
 from negawatt.cli_forecast import correlate, forecast
 from negawatt.cli_home import consent, home
@@ -407,6 +408,7 @@ for command in (deploy, consent, home, roster, dispute, treasury, reclaim, excha
     main.add_command(command)
 for command in (consume, replay, rejected):
     main.add_command(command)
+main.add_command(events)
 main.add_command(live)
 main.add_command(retention)
 main.add_command(compact)

@@ -12,6 +12,7 @@ from typing import Any
 from domain.errors import NegawattError
 
 PREFIX = "NEGAWATT_"
+_SECRETS = {"speed_password", "scheduler_password"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,13 @@ class Settings:
         [min]
     retention_days : int
         Whole UTC days of readings that the speed store keeps when `negawatt retention` runs. [days]
+    scheduler : str
+        ``airflow://user@host:port`` (``airflow+https://…`` beyond this machine), or ``stack://`` for the workspace's
+        own Airflow; empty for none.
+    scheduler_password, scheduler_password_file : str
+        That user's password, from the environment alone, or a file whose first line it is.
+    zone : str
+        IANA zone of the local days and times of scheduled work.
     """
 
     bus: str = "memory://"
@@ -77,6 +85,10 @@ class Settings:
     buckets: int = 16
     future_minutes: int = 10
     retention_days: int = 92
+    scheduler: str = ""
+    scheduler_password: str = field(default="", repr=False)
+    scheduler_password_file: str = ""
+    zone: str = "UTC"
 
 
 def load_settings(file: Path, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -93,10 +105,10 @@ def load_settings(file: Path, environment: Mapping[str, str] = os.environ) -> Se
             given.update(tomllib.loads(file.read_text()))
         except tomllib.TOMLDecodeError as broken:
             raise NegawattError(f"{file}: {broken}") from broken
-    if "speed_password" in given:
+    for secret in _SECRETS & given.keys():
         raise NegawattError(
-            f"{file}: a password doesn't belong into this file: set NEGAWATT_SPEED_PASSWORD, or name a file that is "
-            "readable by you alone as speed_password_file"
+            f"{file}: a password doesn't belong into this file: set {PREFIX}{secret.upper()}, or name a file that is "
+            f"readable by you alone as {secret}_file"
         )
     kinds = {field.name: type(field.default) for field in fields(Settings)}
     # NEGAWATT_WORKSPACE is the command line's own and names no part of the stack.
