@@ -202,16 +202,9 @@ def balance_day(ctx: Context, market: Path, day: Any, metered: Path | None) -> N
 @click.pass_obj
 def trade_report(ctx: Context, day: Any) -> None:
     """Write DAY's page with charts: trade by interval, prices between sites, gains of each side, and tables."""
-    from negawatt import market_days as job  # noqa: PLC0415
-    from negawatt.workspace import write_whole  # noqa: PLC0415
-    from serving.trade_report import render_trade_report  # noqa: PLC0415
+    from negawatt.trading import write_report  # noqa: PLC0415
 
-    matched = job.read_matched(ctx.workspace, day.date())
-    page = render_trade_report(
-        matched, job.read_positions(ctx.workspace, day.date()), job.read_statement(ctx.workspace, day.date())
-    )
-    path = job.folder_of(ctx.workspace, day.date()) / "report.html"
-    write_whole(path, page.encode())
+    path = write_report(ctx.workspace, day.date())
     ctx.screen.document({"report": str(path)})
     ctx.screen.say(f"report: {path}")
 

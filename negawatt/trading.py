@@ -14,13 +14,14 @@ from zoneinfo import ZoneInfo
 
 from negawatt.market import match_day
 from negawatt.market_capacities import capacities_of_forecasts
-from negawatt.market_days import NO_TRADES, folder_of, read_positions
+from negawatt.market_days import NO_TRADES, folder_of, read_matched, read_positions, read_statement
 from negawatt.market_delivery import balance_day
 from negawatt.market_files import MarketFile, read_market
 from negawatt.market_intraday import first_open
 from negawatt.market_metering import metered_of_store
 from negawatt.settings import Settings
-from negawatt.workspace import Workspace
+from negawatt.workspace import Workspace, write_whole
+from serving.trade_report import render_trade_report
 
 SHOWN = 20
 """Findings that a step returns; the files of the day have all."""
@@ -125,3 +126,19 @@ def balance_market(workspace: Workspace, settings: Settings, day: date) -> dict[
         "findings": document["findings"][:SHOWN],
         "findings_total": len(document["findings"]),
     }
+
+
+def write_report(workspace: Workspace, day: date) -> Path:
+    """Write a matched day's page, with its statement where it is balanced; returns its path.
+
+    Raises
+    ------
+    NegawattError
+        The day was not matched.
+    """
+    page = render_trade_report(
+        read_matched(workspace, day), read_positions(workspace, day), read_statement(workspace, day)
+    )
+    path = folder_of(workspace, day) / "report.html"
+    write_whole(path, page.encode())
+    return path

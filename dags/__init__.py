@@ -1,0 +1,1 @@
+"""Airflow DAGs: when each part of the pipeline runs, and after what."""
