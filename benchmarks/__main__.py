@@ -15,7 +15,7 @@ from domain.errors import NegawattError
 
 BENCHMARKS = {
     name: f"benchmarks.{name}"
-    for name in ("batch", "certify", "forecast", "kernel", "market", "settlement", "speed", "vee")
+    for name in ("airflow", "batch", "certify", "forecast", "kernel", "market", "settlement", "speed", "vee")
 }
 """Module of each benchmark; it has ``run(options)`` and, where it has sizes, their defaults in ``SIZES``."""
 

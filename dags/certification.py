@@ -1,0 +1,110 @@
+"""### Certify a DR event
+
+Started when an event is over, by `negawatt events end EVENT` or `negawatt events follow`. The run's id is that
+of the event.
+
+1. **readings** waits until the readings of the event and its adjustment window are as complete as the programme asks,
+   at most until the programme's deadline. Then the programme says whether to certify with what there is.
+2. **roster** reads who takes part, where the event was announced on the chain.
+3. **certify** works out baselines, reductions and payments, and publishes the certificates.
+4. **hand_over** starts `settlement` of the event.
+
+Every task may be repeated: the same readings give the same certificates.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import Param, dag, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from dags.parts.alerts import alert, late, on_failure
+from dags.parts.assets import CERTIFICATES, READINGS
+from dags.parts.steps import DEFAULTS, EVENTS_AT_ONCE, START, LoggedProgress, event_asked, opened, step, tell
+from negawatt.waiting import Waiting
+
+EVENT = "{{ params.event or dag_run.run_id }}"
+
+
+@dag(
+    schedule=None,
+    start_date=START,
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=EVENTS_AT_ONCE,
+    default_args=DEFAULTS,
+    doc_md=__doc__,
+    on_failure_callback=on_failure,
+    tags=["event"],
+    deadline=late(hours=30, kind="deadline_missed"),
+    params={"event": Param(None, type=["null", "string"], title="Event", description="Default: the run's id.")},
+)
+def certification() -> None:
+    """Wait for readings, certify, hand over."""
+
+    @step(inlets=[READINGS])
+    def readings() -> dict[str, Any] | Waiting:
+        """Wait for the readings, as the programme says."""
+        from domain.errors import NoParticipantsError  # noqa: PLC0415  heavy imports wait until a task runs
+        from negawatt.event_readings import readiness  # noqa: PLC0415
+
+        (workspace, settings), now = opened(), datetime.now(UTC)
+        event = event_asked(workspace)
+        try:
+            found = readiness(workspace, settings, event, now)
+        except NoParticipantsError as nobody:
+            raise AirflowSkipException(str(nobody)) from nobody
+        lacking = f"{found['pct']} % of the readings are in, {found['missing_meters']} meters lack some"
+        if found["decision"] == "wait":
+            so_far = now - (get_current_context()["dag_run"].start_date or now)
+            patience = min(max(so_far / 2, timedelta(seconds=10)), timedelta(minutes=5))
+            return Waiting(lacking, min(now + patience, datetime.fromisoformat(found["deadline"])))
+        tell(found)
+        if found["decision"] != "certify":
+            text = f"Event {event.id}: {lacking} at the deadline {found['deadline']}"
+            alert("completeness_low", text, found, get_current_context())
+            if found["decision"] == "refuse":
+                raise AirflowFailException(f"{text}; its programme refuses to certify then")
+        return found
+
+    @step(pool="chain")
+    def roster() -> dict[str, Any]:
+        """Who takes part, by the chain."""
+        from negawatt import chains, settling  # noqa: PLC0415
+
+        workspace, settings = opened()
+        event = event_asked(workspace)
+        if not chains.has_chain(workspace, settings):
+            return {"event_id": event.id, "participants": len(workspace.participants(event)), "on_chain": False}
+        with chains.open_chain(workspace, settings, chains.before(event)) as chain:
+            found = settling.roster_step(workspace, chain, event)
+        tell(found, "participants", "on_chain")
+        return {name: found[name] for name in ("event_id", "participants", "on_chain")}
+
+    @step(pool="spark", outlets=[CERTIFICATES])
+    def certify() -> dict[str, Any]:
+        """Baselines, reductions, payments; the certificates are published."""
+        from negawatt import pipeline  # noqa: PLC0415
+
+        workspace, settings = opened()
+        done = pipeline.certify(workspace, settings, event_asked(workspace), progress=LoggedProgress())
+        summary = pipeline.summarise(done)
+        tell(summary)
+        return summary
+
+    hand_over = TriggerDagRunOperator(
+        task_id="hand_over",
+        doc_md="Start `settlement` of the event, unless there is one.",
+        trigger_dag_id="settlement",
+        trigger_run_id=EVENT,
+        logical_date="{{ dag_run.logical_date or dag_run.run_after }}",
+        conf={"event": EVENT},
+        skip_when_already_exists=True,
+    )
+    readings() >> roster() >> certify() >> hand_over
+
+
+certification()
