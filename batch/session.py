@@ -34,6 +34,10 @@ LOST_EXECUTOR = {
 """On a cluster: an executor whose loss no closed connection tells is given up after 40 s, not after minutes."""
 
 
+NO_SPARK = "none"
+"""Setting of who certifies without Spark."""
+
+
 def open_session(
     master: str = "local[*]",
     *,
@@ -65,8 +69,12 @@ def open_session(
     Raises
     ------
     NegawattError
-        No Java of version 17 or later was found, or the server doesn't answer.
+        No Java of version 17 or later was found, the server doesn't answer, or ``master`` is `NO_SPARK`.
     """
+    if master == NO_SPARK:
+        raise NegawattError(
+            "this job needs Spark, and the setting spark is none: name a master, e.g. --spark 'local[*]'"
+        )
     if master.startswith("sc://"):
         remote: SparkSession = _connect(master, options or {}, python)
         return remote

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from batch.buckets import by_bucket
-from batch.certify import certify_with_metrics
+from batch.certify import certify_here, certify_with_metrics
 from batch.jobs import JobMetrics
-from batch.session import open_session
+from batch.session import NO_SPARK, open_session
 from batch.stores import BatchStore, open_store
 from domain.certificates import CertificateSet, Resource, issue_certificates, resource_key
 from domain.certification import FINDINGS, Reductions
@@ -155,11 +155,18 @@ def work_out(
     resources = workspace.participants(event)
     store = batch_store(workspace, settings)
     plan = plan_event(workspace, store, event)
-    session = session or open_session(settings.spark, log=workspace.spark_log)
+    here = session is None and settings.spark == NO_SPARK
+    session = session or (None if here else open_session(settings.spark, log=workspace.spark_log))
     began = time.perf_counter()
-    reductions, job = certify_with_metrics(
-        session, store, plan, resources, lambda done, total: progress("certify", done, total)
-    )
+    job: JobMetrics | None = None
+
+    def report(done: int, total: int) -> None:
+        progress("certify", done, total)
+
+    if session is None:
+        reductions = certify_here(store, plan, resources, report)
+    else:
+        reductions, job = certify_with_metrics(session, store, plan, resources, report)
     seconds = time.perf_counter() - began
     return plan, Certified(_issue(workspace, plan, reductions, resources), reductions, seconds, job)
 

@@ -32,7 +32,7 @@ class Settings:
     speed_password, speed_password_file : str
         HeavyDB's password, from the environment alone, or a file whose first line it is.
     spark : str
-        Spark master, e.g. ``local[*]`` or ``spark://host:7077``.
+        Spark master, e.g. ``local[*]`` or ``spark://host:7077``; ``none`` certifies in this process.
     chain : str
         ``anvil://`` for a node of our own, or the JSON-RPC addresses of another chain's nodes, separated by commas.
     keystore, password_file : str

@@ -12,12 +12,12 @@ from builders import a_plan, a_programme
 from domain_builders import assert_equal_reductions
 from stores import ESTIMATED, Row, a_batch
 
-from batch.certify import certify_bucket, certify_event, certify_with_metrics
+from batch.certify import certify_bucket, certify_event, certify_here, certify_with_metrics
 from batch.parquet_store import ParquetStore, bucket_of
-from batch.session import warm_up
+from batch.session import NO_SPARK, open_session, warm_up
 from batch.snapshots import FolderSnapshot
 from domain.certification import Finding, join
-from domain.errors import StoreError
+from domain.errors import NegawattError, StoreError
 from domain.plans import make_plan
 from speed.duckdb_store import DuckDBStore
 from speed.provisional import certify_provisionally
@@ -104,6 +104,22 @@ def test_an_event_without_a_day_of_history_is_certified_as_such(spark, store, sp
     assert result.kept_days.shape == (40, 0)
     assert (result.findings & Finding.HISTORY_INSUFFICIENT).all()
     assert_equal_reductions(result, certify_provisionally(speed, plan, HOMES))
+
+
+def test_without_spark_the_same_comes_out(spark, store, tmp_path):
+    participants = [*reversed(HOMES[3:9]), "nobody"]
+    calls: list[tuple[int, int]] = []
+    here = certify_here(store, PLAN, participants, lambda done, total: calls.append((done, total)))
+    assert_equal_reductions(here, certify_event(spark, store, PLAN, participants))
+    assert_equal_reductions(certify_here(store, PLAN), certify_event(spark, store, PLAN))
+    assert calls[-1][0] == calls[-1][1] == len(calls)
+    assert len(certify_here(store, PLAN, [])) == 0
+    assert len(certify_here(ParquetStore(tmp_path / "empty"), PLAN)) == 0
+
+
+def test_a_job_that_needs_spark_says_so_where_there_is_none():
+    with pytest.raises(NegawattError, match="needs Spark, and the setting spark is none"):
+        open_session(NO_SPARK)
 
 
 def test_progress_counts_tasks_and_reaches_their_total(spark, store):
