@@ -39,6 +39,7 @@ SIZES = (100,)
 """Homes that take part in each event."""
 SINGLE, BY_COMMANDS, BURST = 3, 3, 50
 DAYS, EVENT_MINUTES = 60, 5
+SETTINGS = {"scheduler": "stack://", "chain": "stack://", "bus": "stack://", "spark": "none"}
 SERVERS = ("chain", "kafka", "airflow")
 PROGRAMME = "any-day"
 LIMITS = {"trigger_to_start_s": 5.0, "dag_import_s": 1.0}
@@ -147,7 +148,7 @@ def _prepare(place: Workspace, folder: Path, homes: int) -> None:
     own = place.folder / "programmes" / f"{PROGRAMME}.toml"
     own.parent.mkdir(parents=True)
     own.write_text(changed.replace("complete_pct = 100", "complete_pct = 50"))
-    place.settings_file.write_text('scheduler = "stack://"\nchain = "stack://"\nbus = "stack://"\n')
+    place.settings_file.write_text("".join(f'{name} = "{value}"\n' for name, value in SETTINGS.items()))
     first = datetime.now(UTC).date() - timedelta(days=DAYS - 2)
     size = ["--homes", str(homes), "--days", str(DAYS), "--interval", str(EVENT_MINUTES), "--first-day", str(first)]
     _negawatt(place.folder, "simulate", str(folder / "simulated"), *size, "--programme", PROGRAMME)
