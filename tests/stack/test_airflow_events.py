@@ -79,7 +79,7 @@ def utility(tmp_path_factory):
     size = ["--homes", str(HOMES), "--days", str(DAYS), "--interval", "30"]
     negawatt(place, "simulate", str(files), *size, "--first-day", str(TODAY - timedelta(days=DAYS)))
     with anvil(clock=min(event_of(name).start for name in NAMES) - timedelta(days=1)) as node:
-        text = f'scheduler = "stack://"\nchain = "{node.url}"\nconfirmations = 2\nspark = "local[2]"\n'
+        text = f'scheduler = "stack://"\nchain = "{node.url}"\nconfirmations = 2\nspark = "none"\n'
         place.mkdir(exist_ok=True)
         (place / "negawatt.toml").write_text(text)
         own = place / "programmes" / f"{PROGRAMME}.toml"
