@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from kafka.consumer.fetcher import ConsumerRecord
@@ -88,8 +88,11 @@ def event_of(record: ConsumerRecord) -> DREvent | str:
     try:
         said = json.loads(record.value)
         times = [datetime.fromisoformat(said[name]) for name in ("start", "end")]
-        return DREvent(said["id"], said["programme"], *times)
-    except (ValueError, KeyError, TypeError, AttributeError, NegawattError) as wrong:
+        event = DREvent(said["id"], said["programme"], *times)
+        for moment in times:
+            moment.astimezone(UTC)  # beyond the first or last year for some
+        return event
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, NegawattError) as wrong:
         where = f"topic {record.topic!r}, partition {record.partition}, offset {record.offset}"
         return f"{where}: no DR event: {wrong!r}"
 

@@ -11,7 +11,7 @@ from typing import Any
 from domain.errors import NegawattError, NoParticipantsError
 from domain.events import DREvent
 from negawatt.event_readings import check_ended
-from negawatt.scheduler import CERTIFICATION, SETTLEMENT, Run, Scheduler, SchedulerError
+from negawatt.scheduler import CERTIFICATION, SETTLEMENT, RefusedError, Run, Scheduler, SchedulerError
 from negawatt.workspace import Workspace
 
 RETRY_SECONDS = 10.0
@@ -98,6 +98,10 @@ class EventFollower:
         for event in due:
             try:
                 run = end_event(self._workspace, self._scheduler, event, now)
+            except RefusedError as refused:  # the others may fare better; this one is tried again
+                self._say(f"event {event.id}: {refused}")
+                self._next_try = time.monotonic() + RETRY_SECONDS
+                continue
             except SchedulerError as away:
                 self._say(str(away))
                 self._next_try = time.monotonic() + RETRY_SECONDS
@@ -119,5 +123,8 @@ class EventFollower:
         self._say(f"refused: {reason}")
         path = self._workspace.folder / "rejects" / "events.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as lines:
-            lines.write(json.dumps({"time": datetime.now(UTC).isoformat(), "reason": reason}) + "\n")
+        said = f'"reason": {json.dumps(reason)}}}'
+        with path.open("a+") as lines:  # the topic is read from its beginning at each start
+            lines.seek(0)
+            if not any(line.rstrip().endswith(said) for line in lines):
+                lines.write(f'{{"time": "{datetime.now(UTC).isoformat()}", {said}\n')
