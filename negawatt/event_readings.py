@@ -59,7 +59,7 @@ def completeness(workspace: Workspace, settings: Settings, event: DREvent) -> Co
     NoParticipantsError
         Nobody takes part.
     StoreError
-        The store has no readings at all, or of several intervals.
+        The store has readings of several intervals, or can't be read.
     InvalidEventError
         The programme has no rule for the event.
     """
@@ -67,6 +67,11 @@ def completeness(workspace: Workspace, settings: Settings, event: DREvent) -> Co
     if not people:
         raise NoParticipantsError(event.id, "nobody takes part: by the chain all homes stayed out")
     store = batch_store(workspace, settings)
+    if not store.intervals():  # the first readings of all are still to come
+        programme = workspace.programme(event.programme)
+        rule = programme.terms_on(event.local_dates(programme.zoneinfo)[0]).readings
+        homes, some = len(people), tuple(sorted(people)[:SHOWN_METERS])
+        return Completeness(event.id, event.end, rule, homes, homes, 0, homes, some)
     plan = plan_event(workspace, store, event)
     slots = plan.slots[:1]
     present, lacking = 0, list[str]()
