@@ -211,7 +211,7 @@ def _follow(place: Workspace, scheduler: Scheduler, bus: KafkaBus, events: Seque
     return [
         Followed(
             name,
-            _seconds(told, scheduler.task(name, CERTIFICATION, "readings")["start_date"]),
+            _seconds(told, scheduler.task(name, CERTIFICATION, "roster")["start_date"]),
             _seconds(told, scheduler.task(name, SETTLEMENT, "report")["end_date"]),
         )
         for name in names

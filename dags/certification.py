@@ -3,9 +3,9 @@
 Started when an event is over, by `negawatt events end EVENT` or `negawatt events follow`. The run's id is that
 of the event.
 
-1. **readings** waits until the readings of the event and its adjustment window are as complete as the programme asks,
-   at most until the programme's deadline. Then the programme says whether to certify with what there is.
-2. **roster** reads who takes part, where the event was announced on the chain.
+1. **roster** reads who takes part, where the event was announced on the chain.
+2. **readings** waits until their readings of the event and its adjustment window are as complete as the programme
+   asks, at most until the programme's deadline. Then the programme says whether to certify with what there is.
 3. **certify** works out baselines, reductions and payments, and publishes the certificates.
 4. **hand_over** starts `settlement` of the event.
 
@@ -23,7 +23,18 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dags.parts.alerts import alert, late, on_failure
 from dags.parts.assets import CERTIFICATES, READINGS
-from dags.parts.steps import DEFAULTS, EVENTS_AT_ONCE, START, LoggedProgress, event_asked, opened, step, tell
+from dags.parts.steps import (
+    EVENT_DEFAULTS,
+    EVENTS_AT_ONCE,
+    LOG,
+    START,
+    LoggedProgress,
+    event_asked,
+    longest,
+    opened,
+    step,
+    tell,
+)
 from negawatt.waiting import Waiting
 
 EVENT = "{{ params.event or dag_run.run_id }}"
@@ -35,11 +46,11 @@ EVENT = "{{ params.event or dag_run.run_id }}"
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=EVENTS_AT_ONCE,
-    default_args=DEFAULTS,
+    default_args=EVENT_DEFAULTS,
     doc_md=__doc__,
     on_failure_callback=on_failure,
     tags=["event"],
-    deadline=late(hours=30, kind="deadline_missed"),
+    deadline=late(hours=6 + longest("readings", "deadline_hours", 24), kind="deadline_missed"),
     params={"event": Param(None, type=["null", "string"], title="Event", description="Default: the run's id.")},
 )
 def certification() -> None:
@@ -48,15 +59,11 @@ def certification() -> None:
     @step(inlets=[READINGS])
     def readings() -> dict[str, Any] | Waiting:
         """Wait for the readings, as the programme says."""
-        from domain.errors import NoParticipantsError  # noqa: PLC0415  heavy imports wait until a task runs
-        from negawatt.event_readings import readiness  # noqa: PLC0415
+        from negawatt.event_readings import readiness  # noqa: PLC0415  heavy imports wait until a task runs
 
         (workspace, settings), now = opened(), datetime.now(UTC)
         event = event_asked(workspace)
-        try:
-            found = readiness(workspace, settings, event, now)
-        except NoParticipantsError as nobody:
-            raise AirflowSkipException(str(nobody)) from nobody
+        found = readiness(workspace, settings, event, now)
         lacking = f"{found['pct']} % of the readings are in, {found['missing_meters']} meters lack some"
         if found["decision"] == "wait":
             so_far = now - (get_current_context()["dag_run"].start_date or now)
@@ -73,15 +80,25 @@ def certification() -> None:
     @step(pool="chain")
     def roster() -> dict[str, Any]:
         """Who takes part, by the chain."""
+        from domain.errors import NoParticipantsError  # noqa: PLC0415
         from negawatt import chains, settling  # noqa: PLC0415
+        from negawatt.event_readings import check_ended  # noqa: PLC0415
 
         workspace, settings = opened()
         event = event_asked(workspace)
-        if not chains.has_chain(workspace, settings):
-            return {"event_id": event.id, "participants": len(workspace.participants(event)), "on_chain": False}
-        with chains.open_chain(workspace, settings, chains.before(event)) as chain:
-            found = settling.roster_step(workspace, chain, event)
+        check_ended(event, datetime.now(UTC))
+        try:
+            if chains.has_chain(workspace, settings):
+                with chains.open_chain(workspace, settings, chains.before(event)) as chain:
+                    found = settling.roster_step(workspace, chain, event)
+            else:
+                people = workspace.participants(event)
+                found = {"event_id": event.id, "participants": len(people), "on_chain": False}
+        except NoParticipantsError as nobody:
+            raise AirflowSkipException(str(nobody)) from nobody
         tell(found, "participants", "on_chain")
+        if not found["participants"]:
+            raise AirflowSkipException(f"event {event.id!r}: nobody takes part")
         return {name: found[name] for name in ("event_id", "participants", "on_chain")}
 
     @step(pool="spark", outlets=[CERTIFICATES])
@@ -90,7 +107,11 @@ def certification() -> None:
         from negawatt import pipeline  # noqa: PLC0415
 
         workspace, settings = opened()
-        done = pipeline.certify(workspace, settings, event_asked(workspace), progress=LoggedProgress())
+        event = event_asked(workspace)
+        if workspace.committed(event.id).exists() and workspace.certificates(event.id).exists():
+            LOG.info("settled already: its certificates stay as they are")
+            return {"event_id": event.id, "settled_already": True}
+        done = pipeline.certify(workspace, settings, event, progress=LoggedProgress())
         summary = pipeline.summarise(done)
         tell(summary)
         return summary
@@ -104,7 +125,7 @@ def certification() -> None:
         conf={"event": EVENT},
         skip_when_already_exists=True,
     )
-    readings() >> roster() >> certify() >> hand_over
+    roster() >> readings() >> certify() >> hand_over
 
 
 certification()

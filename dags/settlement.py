@@ -2,9 +2,10 @@
 
 Started by `certification`; the run's id is the event's.
 
-1. **settle** commits to the certificates on the chain, waits for the dispute window and for confirmations, pays every
-   home, and closes the event. Events that share homes are settled in the order in which they ended.
-2. **report** writes the event's page.
+1. **turn** waits for events that ended earlier and share homes, until their settlement has begun.
+2. **settle** commits to the certificates on the chain, waits for the dispute window and for confirmations, pays every
+   home, and closes the event.
+3. **report** writes the event's page.
 
 What the chain shows to be done is not done again, so a task that was killed and retried pays nobody twice.
 """
@@ -18,7 +19,17 @@ from airflow.sdk import Param, dag, get_current_context
 
 from dags.parts.alerts import late, on_failure
 from dags.parts.assets import CERTIFICATES, SETTLEMENTS
-from dags.parts.steps import DEFAULTS, EVENTS_AT_ONCE, START, LoggedProgress, event_asked, opened, step, tell
+from dags.parts.steps import (
+    EVENT_DEFAULTS,
+    EVENTS_AT_ONCE,
+    START,
+    LoggedProgress,
+    event_asked,
+    longest,
+    opened,
+    step,
+    tell,
+)
 from negawatt.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -31,15 +42,28 @@ if TYPE_CHECKING:
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=EVENTS_AT_ONCE,
-    default_args=DEFAULTS,
+    default_args=EVENT_DEFAULTS | {"priority_weight": 50},
     doc_md=__doc__,
     on_failure_callback=on_failure,
     tags=["event"],
-    deadline=late(hours=24),
+    deadline=late(hours=24 + longest("", "dispute_window_minutes", 0) / 60),
     params={"event": Param(None, type=["null", "string"], title="Event", description="Default: the run's id.")},
 )
 def settlement() -> None:
     """Settle, report."""
+
+    @step()
+    def turn() -> Waiting | None:
+        """Wait for earlier events; outside of the pool, since many may look at once."""
+        from negawatt import settling  # noqa: PLC0415  heavy imports wait until a task runs
+
+        event, now = event_asked(workspace := opened()[0]), datetime.now(UTC)
+        if not (earlier := under_way(settling.before_in_turn(workspace, event))):
+            return None
+        so_far = now - (get_current_context()["dag_run"].start_date or now)
+        patience = max(so_far / 20, timedelta(seconds=3 * len(earlier)), timedelta(seconds=5))
+        reason = f"{earlier[0]} ended earlier and shares homes"
+        return Waiting(reason, now + min(patience, timedelta(minutes=5)))
 
     @step(pool="chain", inlets=[CERTIFICATES], outlets=[SETTLEMENTS])
     def settle() -> dict[str, Any] | Waiting:
@@ -48,8 +72,6 @@ def settlement() -> None:
 
         workspace, settings = opened()
         event = event_asked(workspace)
-        if earlier := under_way(settling.before_in_turn(workspace, event)):
-            return Waiting(f"{earlier[0]} ended earlier and shares homes", datetime.now(UTC) + timedelta(seconds=5))
         with chains.open_chain(workspace, settings, chains.before(event)) as chain:
             done = settling.settle_step(workspace, settings, chain, event, progress=LoggedProgress())
         if isinstance(done, Waiting):
@@ -65,18 +87,22 @@ def settlement() -> None:
         workspace, settings = opened()
         return str(pipeline.report(workspace, settings, event_asked(workspace)))
 
-    settle() >> report()
+    turn() >> settle() >> report()
 
 
 def under_way(event_ids: Sequence[str]) -> list[str]:
-    """Those of the events that a run certifies or settles now."""
+    """The first of the events that runs certify or settle now; none when there are none."""
     ti = get_current_context()["ti"]
 
     def runs(ids: Sequence[str]) -> int:
         states = ["queued", "running"]
         return sum(ti.get_dr_count(dag, run_ids=list(ids), states=states) for dag in ("certification", "settlement"))
 
-    return [one for one in event_ids if runs([one])] if event_ids and runs(event_ids) else []
+    for first in range(0, len(event_ids), 50):  # they go into an address
+        some = event_ids[first : first + 50]
+        if runs(some) and (found := [one for one in some if runs([one])]):
+            return found
+    return []
 
 
 settlement()

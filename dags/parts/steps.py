@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
+import tomllib
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -38,13 +40,15 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 """From when on runs can be backfilled."""
 DEFAULTS: dict[str, Any] = {
     "owner": "negawatt",
-    "retries": 3,
+    "retries": 8,  # an hour: a store or a node that is started anew is back by then
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=15),
     "execution_timeout": timedelta(hours=4),
     "on_failure_callback": on_failure,
 }
+EVENT_DEFAULTS = DEFAULTS | {"priority_weight": 10, "weight_rule": "upstream"}
+"""Events go before nightly work, and what has come far goes before what begins: of many, the first end first."""
 EVENTS_AT_ONCE = 1000
 """Runs of an event's DAG; most of them wait, and hold no worker."""
 LOG = logging.getLogger("airflow.task")
@@ -71,7 +75,7 @@ class StepOperator(DecoratedOperator, PythonOperator):
             raise AirflowFailException(str(error)) from error
         if isinstance(found, Waiting):
             moment = max(found.until, datetime.now(UTC) + _SOON)
-            self.log.info("Waiting until %s: %s", moment.isoformat(timespec="seconds"), found.reason)
+            LOG.info("Waiting until %s: %s", moment.isoformat(timespec="seconds"), found.reason)
             self.defer(trigger=DateTimeTrigger(moment=moment), method_name="execute")
         return found
 
@@ -94,6 +98,16 @@ def every(minutes: int) -> CronTriggerTimetable:
 def a_day(title: str) -> Param:
     """A form's field for a local day; empty for the one that the schedule means."""
     return Param(None, type=["null", "string"], format="date", title=title)
+
+
+def longest(table: str, key: str, default: float) -> float:
+    """The largest value of a key in the terms of the workspace's own programmes, or in a table there."""
+    found = [default]
+    for path in (_folder() / "programmes").glob("*.toml"):
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+            for terms in tomllib.loads(path.read_text()).get("terms", ()):
+                found.append(float((terms.get(table, {}) if table else terms).get(key, default)))
+    return max(found)
 
 
 def opened() -> tuple[Workspace, Settings]:
@@ -127,7 +141,13 @@ def event_asked(workspace: Workspace) -> DREvent:
         The workspace has no such event.
     """
     context = get_current_context()
-    return workspace.event(str(context["params"].get("event") or context["dag_run"].run_id))
+    event_id = str(context["params"].get("event") or context["dag_run"].run_id)
+    # A name with a slash or of a file would be read from there, by whoever may fill in a form.
+    if "/" in event_id or event_id.endswith(".toml"):
+        from domain.errors import InvalidEventError  # noqa: PLC0415
+
+        raise InvalidEventError(event_id, "expected an event's id; `negawatt events end FILE` adds one from a file")
+    return workspace.event(event_id)
 
 
 class LoggedProgress:

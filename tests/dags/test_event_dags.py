@@ -58,10 +58,17 @@ def test_a_repeat_gives_the_same_certificates_and_no_second_payment(place, spark
     assert negawatt(place, "verify", EVENT)["holds"]
 
 
+def test_a_run_cannot_be_made_to_read_a_file(place, tmp_path):
+    (tmp_path / "evil.toml").write_text((place / "events" / f"{EVENT}.toml").read_text().replace(EVENT, "evil"))
+    for name in (str(tmp_path / "evil.toml"), str(tmp_path / "evil"), f"../events/{EVENT}"):
+        assert run_dag("certification", event=name).state == "failed"
+    assert [path.stem for path in (place / "events").iterdir()] == [EVENT]
+
+
 def test_an_unknown_event_fails_and_says_so(place):
     run = run_dag("certification", event="nowhere")
     assert run.state == "failed"
-    assert states(run)["readings"] == "failed"
+    assert states(run)["roster"] == "failed"
     (alert,) = [json.loads(line) for line in (place / "alerts.jsonl").read_text().splitlines()]
     assert "nowhere" in alert["text"]
     assert "unknown" in alert["text"]
@@ -81,6 +88,7 @@ def test_an_event_that_is_not_over_fails_and_says_when_it_ends(place, tmp_path):
 
 
 def test_an_event_without_participants_is_skipped(place):
+    shutil.rmtree(place / "chain")
     (place / "participants" / f"{EVENT}.csv").write_text("meter,contracted_w,wallet,feeder\n")
     run = run_dag("certification", event=EVENT)
     assert run.state == "success"
@@ -102,7 +110,8 @@ def programme(place, **readings) -> None:
 
 @pytest.fixture
 def a_meter_more(place):
-    """A home that never reports."""
+    """A home that never reports; without the chain, which doesn't know it."""
+    shutil.rmtree(place / "chain")
     path = place / "participants" / f"{EVENT}.csv"
     path.write_text(path.read_text() + "zzz-silent,1000,0x" + "1" * 40 + ",\n")
 
