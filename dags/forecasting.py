@@ -1,0 +1,93 @@
+"""### Forecast loads and PV
+
+What is trained and forecast is in `WORKSPACE/forecast.toml`. **forecasting_training** trains every night what has new
+data; a model that doesn't beat the naive forecasts is not kept. **forecasting** makes tomorrow's forecasts, and
+today's anew, every half-hour; what comes out the same leaves what is kept as it is.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk import dag, get_current_context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from dags.parts.alerts import on_failure
+from dags.parts.assets import FORECASTS, MODELS, READINGS
+from dags.parts.steps import DEFAULTS, START, LoggedProgress, a_day, daily, day_asked, every, opened, step, tell
+
+PLAN = "forecast.toml"
+
+
+@dag(
+    schedule=daily(4, 30),
+    start_date=START,
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    doc_md=__doc__,
+    on_failure_callback=on_failure,
+    tags=["forecast"],
+)
+def forecasting_training() -> None:
+    """Train what has new data."""
+
+    @step()
+    def models() -> list[str]:
+        """Models of the plan."""
+        from negawatt.scheduled_forecasts import planned_models  # noqa: PLC0415  heavy imports wait
+
+        (workspace, _), names = opened(), list[str]()
+        if not (workspace.folder / PLAN).exists() or not (names := planned_models(workspace)):
+            raise AirflowSkipException(f"{workspace.folder / PLAN} plans no model")
+        return names
+
+    @step(pool="spark", inlets=[READINGS], outlets=[MODELS], doc_md="Train a model, unless nothing is new.")
+    def train(model: str) -> dict[str, Any]:
+        """Train a model, unless nothing is new."""
+        from negawatt.scheduled_forecasts import scheduled_train  # noqa: PLC0415
+
+        found = scheduled_train(*opened(), now=datetime.now(UTC), name=model, progress=LoggedProgress())
+        tell(found)
+        return found
+
+    train.expand(model=models())
+
+
+@dag(
+    schedule=every(30),
+    start_date=START,
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    doc_md=__doc__,
+    on_failure_callback=on_failure,
+    tags=["forecast"],
+    params={"day": a_day("Local day; default: tomorrow, and today anew")},
+)
+def forecasting() -> None:
+    """Forecast today and tomorrow."""
+
+    @step(inlets=[READINGS, MODELS], outlets=[FORECASTS])
+    def predict(days_ahead: int) -> dict[str, Any]:
+        """Forecast a day's loads and plants."""
+        from negawatt.forecast_plan import read_plan  # noqa: PLC0415  heavy imports wait until a task runs
+        from negawatt.scheduled_forecasts import scheduled_predict  # noqa: PLC0415
+
+        workspace, settings = opened()
+        if not (workspace.folder / PLAN).exists():
+            raise AirflowSkipException(f"there is no {workspace.folder / PLAN}")
+        if not days_ahead and get_current_context()["params"]["day"]:
+            raise AirflowSkipException("the form names a day, and the other task forecasts it")
+        day = day_asked(days_ahead, read_plan(workspace).zone)
+        found = scheduled_predict(workspace, settings, day, now=datetime.now(UTC))
+        tell(found)
+        return found
+
+    predict.override(task_id="today")(0)
+    predict.override(task_id="tomorrow")(1)
+
+
+forecasting_training()
+forecasting()
