@@ -272,7 +272,7 @@ def roster_step(workspace: Workspace, chain: Chain, event: DREvent) -> dict[str,
 
 
 def before_in_turn(workspace: Workspace, event: DREvent) -> list[str]:
-    """Events that ended before this one, share homes with it, and whose settlement has not begun; in that order.
+    """Events that ended before this one, share homes with it, and whose settlement has not begun; earliest first.
 
     Nobody's payment depends on the order; it is kept so that homes are paid for events as they came.
     """
@@ -280,7 +280,7 @@ def before_in_turn(workspace: Workspace, event: DREvent) -> list[str]:
     found = [
         other
         for other in workspace.events()
-        if (other.end, other.id) < (event.end, event.id)
+        if other.end < event.end
         and not workspace.committed(other.id).exists()
         and not mine.isdisjoint(workspace.participants(other))
     ]
