@@ -149,7 +149,8 @@ def _alert(kind: Kind, text: str, facts: Mapping[str, Any], context: Mapping[str
 
 
 def _send(said: Mapping[str, Any], channels: Iterable[str]) -> dict[str, Any]:
-    _log.warning("%s: %s %s", headline(said), said["text"], said["facts"])
+    line_of_log = f"{headline(said)}: {said['text']} {said['facts']}"
+    _log.warning("%s", line_of_log.encode("utf-8", "backslashreplace").decode())  # files of logs are UTF-8
     sent, failed = [], {}
     for name in sorted(channels):
         try:
