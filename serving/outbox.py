@@ -84,6 +84,9 @@ class Outbox:
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)
                 sa.event.listen(self._engine, "begin", _begin_sqlite)
             self._writer = self._engine.execution_options(immediate=True)
+            self._reader = self._engine
+            if not self._is_sqlite:  # rows and their attempts are two questions, and both must see the same moment
+                self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
             with self._write() as db:
                 if not self._is_sqlite:  # two processes must not make the tables at once
                     db.execute(sa.text("SELECT pg_advisory_xact_lock(7240)"))
@@ -285,7 +288,7 @@ class Outbox:
     @contextlib.contextmanager
     def _read(self) -> Iterator[sa.Connection]:
         lock = self._lock if self._in_memory else contextlib.nullcontext()
-        with self._translated("read"), lock, self._engine.begin() as db:
+        with self._translated("read"), lock, self._reader.begin() as db:
             yield db
 
     @contextlib.contextmanager

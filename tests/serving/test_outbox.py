@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from postgres import a_postgres
+from sqlalchemy import event
 from transaction_desk import HASTE, a_chain, a_counter, a_node, ended, killed, start
 
 from domain.errors import ChainError, StoreError
@@ -72,6 +73,22 @@ def test_a_row_is_read_back_as_it_was_written(box):
     assert Account.recover_transaction(row.attempts[0].raw) == ACCOUNT.address
     assert box.get([row.id])[row.id] == row == box.find(LANE, row.hash)
     assert time.time() - row.created < 10
+
+
+def test_a_row_written_amid_a_reading_is_read_whole_or_not_at_all(box):
+    if box.name == "in memory":
+        pytest.skip("one connection for all: a reading keeps writers out")
+    add(box, "first")
+    late = []
+
+    @event.listens_for(box._engine, "after_cursor_execute")
+    def write_another(_connection, _cursor, statement, *_):
+        if statement.startswith("SELECT") and not late:
+            late.append("second")
+            add(box, "second")
+
+    assert [(row.key, len(row.attempts)) for row in box.unfinished(LANE)] == [("first", 1)]
+    assert [(row.key, len(row.attempts)) for row in box.unfinished(LANE)] == [("first", 1), ("second", 1)]
 
 
 def test_a_key_at_work_or_done_gives_the_same_row(box):
