@@ -29,8 +29,6 @@ _API = "api-server"
 MEMORY_MIB = {_POSTGRES: 100, _API: 350, "scheduler": 300, "dag-processor": 220, "triggerer": 230}
 """What the programs take, measured with two idle workers and rounded up; what tasks take comes on top. [MiB]"""
 _DATABASE_SECONDS = 60.0
-_GIVE_UP_SECONDS = 8.0
-"""How long Airflow's programs try to reach a database that is away: it was 5 to 8 s. [s]"""
 _MIGRATE_SECONDS = 300.0
 _DAGS_SECONDS = 60.0
 _PREPARED = "prepared.json"
@@ -229,9 +227,6 @@ class AirflowServer(LocalServer[AirflowProgram]):
             tail of its log.
         """
         started = super().up(progress, say)
-        lost_it = _POSTGRES in started and len(started) < len(self.programs)
-        while lost_it and wait_until(lambda: bool(self.stopped_programs), _GIVE_UP_SECONDS):
-            started += super().up(progress, say)  # what ran on without a database and then gave up
         api = self.api()
         self._set_pools(api)
         if "dag-processor" in started and not wait_until(lambda: not self._unread_slowly(api), _DAGS_SECONDS):
@@ -254,6 +249,11 @@ class AirflowServer(LocalServer[AirflowProgram]):
                 raise ServiceError(
                     f"the Python package {package} is missing, which airflow needs: pip install 'negawatt[airflow]'"
                 ) from absent
+
+    def _stop_what_cannot_go_on(self) -> None:
+        """Without their database Airflow's programs give up, each after seconds of its own."""
+        if any(program.name == _POSTGRES for program in self.stopped_programs):
+            self.kill()
 
     def _furnish(self) -> None:
         files.furnish(self.folder, {name: os.environ[name] for name in _PASSED_ON if name in os.environ})

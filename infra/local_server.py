@@ -94,6 +94,9 @@ class LocalServer(ABC, Generic[ProgramT]):
     def _furnish(self) -> None:
         """Put into a new folder what a server keeps beside its file: a password."""
 
+    def _stop_what_cannot_go_on(self) -> None:
+        """Stop programs that run, but have lost what they can't go on without: `up` starts them anew."""
+
     @property
     def address(self) -> str:
         """Host and port for clients."""
@@ -214,6 +217,7 @@ class LocalServer(ABC, Generic[ProgramT]):
             lock_of(self.folder), lambda: say(f"another process starts or stops {self.service}; waiting for it")
         ):
             self.require_packages()
+            self._stop_what_cannot_go_on()
             absent = self.stopped_programs
             started: dict[str, int] = {}
             if absent:
