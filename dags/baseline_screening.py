@@ -6,24 +6,19 @@ baseline is compared with what homes used (`negawatt screen`). Every home is in 
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dags.parts.alerts import on_failure
 from dags.parts.assets import READINGS, SCREENINGS
-from dags.parts.steps import DEFAULTS, START, LoggedProgress, daily, local_now, opened, step, tell
+from dags.parts.steps import OPTIONS, LoggedProgress, daily, local_now, opened, step, tell
 
 
 @dag(
     schedule=daily(4, 0, weekday="MON"),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
     doc_md=__doc__,
-    on_failure_callback=on_failure,
     tags=["weekly"],
     params={
         "programme": Param(None, type=["null", "string"], title="Programme; default: those of all events"),
@@ -32,6 +27,7 @@ from dags.parts.steps import DEFAULTS, START, LoggedProgress, daily, local_now, 
         ),
         "on_spark": Param(True, type="boolean", title="As a Spark job"),
     },
+    **OPTIONS,
 )
 def baseline_screening() -> None:
     """Screen each programme."""
@@ -48,8 +44,7 @@ def baseline_screening() -> None:
     @step(pool="spark", inlets=[READINGS], outlets=[SCREENINGS], doc_md="Compare the rules' baselines with usage.")
     def screen(programme: str) -> dict[str, Any]:
         """Compare the rules' baselines with what homes used."""
-        from datetime import date  # noqa: PLC0415
-
+        from batch.session import NO_SPARK  # noqa: PLC0415
         from negawatt.screening import screen  # noqa: PLC0415  heavy imports wait until a task runs
 
         (workspace, settings), params = opened(), get_current_context()["params"]
@@ -60,7 +55,7 @@ def baseline_screening() -> None:
             programme,
             now=local_now(),
             last_day=last,
-            spark=params["on_spark"] and settings.spark != "none",
+            spark=params["on_spark"] and settings.spark != NO_SPARK,
             progress=LoggedProgress(),
         )
         names = ("resources", "proxy_days", "limit_pct", "own_fits", "fits", "findings", "file")

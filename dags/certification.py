@@ -18,16 +18,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import Param, dag, get_current_context
+from airflow.sdk import dag, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from dags.parts.alerts import alert, late, on_failure
+from dags.parts.alerts import alert, late
 from dags.parts.assets import CERTIFICATES, READINGS
 from dags.parts.steps import (
-    EVENT_DEFAULTS,
-    EVENTS_AT_ONCE,
+    EVENT_OPTIONS,
     LOG,
-    START,
     LoggedProgress,
     event_asked,
     longest,
@@ -41,17 +39,9 @@ EVENT = "{{ params.event or dag_run.run_id }}"
 
 
 @dag(
-    schedule=None,
-    start_date=START,
-    catchup=False,
-    is_paused_upon_creation=False,
-    max_active_runs=EVENTS_AT_ONCE,
-    default_args=EVENT_DEFAULTS,
     doc_md=__doc__,
-    on_failure_callback=on_failure,
-    tags=["event"],
     deadline=late(hours=6 + longest("readings", "deadline_hours", 24), kind="deadline_missed"),
-    params={"event": Param(None, type=["null", "string"], title="Event", description="Default: the run's id.")},
+    **EVENT_OPTIONS,
 )
 def certification() -> None:
     """Wait for readings, certify, hand over."""

@@ -11,21 +11,16 @@ from typing import Any
 
 from airflow.sdk import dag
 
-from dags.parts.alerts import on_failure
 from dags.parts.assets import READINGS
-from dags.parts.steps import DEFAULTS, START, a_day, daily, day_asked, opened, step, tell
+from dags.parts.steps import OPTIONS, a_day, daily, day_asked, opened, step, tell
 
 
 @dag(
     schedule=daily(3, 30),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
     doc_md=__doc__,
-    on_failure_callback=on_failure,
     tags=["daily"],
     params={"day": a_day("UTC day; default: the day before")},
+    **OPTIONS,
 )
 def compaction() -> None:
     """Pack a day."""

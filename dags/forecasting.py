@@ -13,22 +13,17 @@ from typing import Any
 from airflow.sdk import dag, get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dags.parts.alerts import on_failure
 from dags.parts.assets import FORECASTS, MODELS, READINGS
-from dags.parts.steps import DEFAULTS, START, LoggedProgress, a_day, daily, day_asked, every, opened, step, tell
+from dags.parts.steps import OPTIONS, LoggedProgress, a_day, daily, day_asked, every, opened, require_file, step, tell
 
 PLAN = "forecast.toml"
 
 
 @dag(
     schedule=daily(4, 30),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
     doc_md=__doc__,
-    on_failure_callback=on_failure,
     tags=["forecast"],
+    **OPTIONS,
 )
 def forecasting_training() -> None:
     """Train what has new data."""
@@ -38,8 +33,9 @@ def forecasting_training() -> None:
         """Models of the plan."""
         from negawatt.scheduled_forecasts import planned_models  # noqa: PLC0415  heavy imports wait
 
-        (workspace, _), names = opened(), list[str]()
-        if not (workspace.folder / PLAN).exists() or not (names := planned_models(workspace)):
+        workspace, _ = opened()
+        require_file(workspace.folder / PLAN)
+        if not (names := planned_models(workspace)):
             raise AirflowSkipException(f"{workspace.folder / PLAN} plans no model")
         return names
 
@@ -57,14 +53,10 @@ def forecasting_training() -> None:
 
 @dag(
     schedule=every(30),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
     doc_md=__doc__,
-    on_failure_callback=on_failure,
     tags=["forecast"],
     params={"day": a_day("Local day; default: tomorrow, and today anew")},
+    **OPTIONS,
 )
 def forecasting() -> None:
     """Forecast today and tomorrow."""
@@ -76,8 +68,7 @@ def forecasting() -> None:
         from negawatt.scheduled_forecasts import scheduled_predict  # noqa: PLC0415
 
         workspace, settings = opened()
-        if not (workspace.folder / PLAN).exists():
-            raise AirflowSkipException(f"there is no {workspace.folder / PLAN}")
+        require_file(workspace.folder / PLAN)
         if not days_ahead and get_current_context()["params"]["day"]:
             raise AirflowSkipException("the form names a day, and the other task forecasts it")
         day = day_asked(days_ahead, read_plan(workspace).zone)

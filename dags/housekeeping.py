@@ -11,19 +11,14 @@ from typing import Any
 
 from airflow.sdk import dag
 
-from dags.parts.alerts import on_failure
-from dags.parts.steps import DEFAULTS, START, daily, local_now, opened, step, tell
+from dags.parts.steps import OPTIONS, daily, local_now, opened, step, tell
 
 
 @dag(
     schedule=daily(6, 0),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
     doc_md=__doc__,
-    on_failure_callback=on_failure,
     tags=["daily"],
+    **OPTIONS,
 )
 def housekeeping() -> None:
     """Roll up, drop, clear away."""

@@ -14,19 +14,14 @@ from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context
 
-from dags.parts.alerts import alert, on_failure
+from dags.parts.alerts import alert
 from dags.parts.assets import READINGS
-from dags.parts.steps import DEFAULTS, START, LoggedProgress, a_day, daily, day_asked, local_now, opened, step, tell
+from dags.parts.steps import OPTIONS, LoggedProgress, a_day, daily, day_asked, local_now, opened, step, tell
 
 
 @dag(
     schedule=daily(2, 30),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
     doc_md=__doc__,
-    on_failure_callback=on_failure,
     tags=["daily"],
     params={
         "day": a_day("Local day; default: the day before"),
@@ -36,6 +31,7 @@ from dags.parts.steps import DEFAULTS, START, LoggedProgress, a_day, daily, day_
             1.0, type="number", minimum=0, maximum=100, title="Alert above this share of rejects, %"
         ),
     },
+    **OPTIONS,
 )
 def ingest_quality() -> None:
     """Validate, estimate, count."""

@@ -13,18 +13,8 @@ from typing import Any
 from airflow.sdk import dag
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dags.parts.alerts import on_failure
 from dags.parts.assets import FORECASTS, MATCHES
-from dags.parts.steps import DEFAULTS, START, a_day, daily, day_asked, every, opened, step, tell
-
-OPTIONS: dict[str, Any] = {
-    "start_date": START,
-    "catchup": False,
-    "max_active_runs": 1,
-    "default_args": DEFAULTS,
-    "doc_md": __doc__,
-    "on_failure_callback": on_failure,
-}
+from dags.parts.steps import OPTIONS, a_day, daily, day_asked, every, opened, require_file, step, tell
 
 
 @step(inlets=[FORECASTS], outlets=[MATCHES])
@@ -34,8 +24,7 @@ def match(days_ahead: int) -> dict[str, Any]:
     from negawatt.trading import market_of, match_market  # noqa: PLC0415
 
     workspace, settings = opened()
-    if not (workspace.folder / "market.toml").exists():
-        raise AirflowSkipException(f"there is no {workspace.folder / 'market.toml'}")
+    require_file(workspace.folder / "market.toml")
     day = day_asked(days_ahead, market_of(workspace).zone)
     if days_ahead == 0 and not (folder_of(workspace, day) / "matched.json").exists():
         raise AirflowSkipException(f"{day} was not matched a day ahead")
@@ -44,13 +33,21 @@ def match(days_ahead: int) -> dict[str, Any]:
     return found
 
 
-@dag(schedule=daily(14, 0), tags=["market"], params={"day": a_day("Local day; default: tomorrow")}, **OPTIONS)
+@dag(
+    schedule=daily(14, 0),
+    doc_md=__doc__,
+    tags=["market"],
+    params={"day": a_day("Local day; default: tomorrow")},
+    **OPTIONS,
+)
 def matching() -> None:
     """Match the next day."""
     match(1)
 
 
-@dag(schedule=every(30), tags=["market"], params={"day": a_day("Local day; default: today")}, **OPTIONS)
+@dag(
+    schedule=every(30), doc_md=__doc__, tags=["market"], params={"day": a_day("Local day; default: today")}, **OPTIONS
+)
 def matching_intraday() -> None:
     """Match again what is ahead of today."""
     match(0)

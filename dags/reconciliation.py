@@ -13,21 +13,17 @@ from typing import Any
 from airflow.sdk import Param, dag, get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dags.parts.alerts import alert, on_failure
+from dags.parts.alerts import alert
 from dags.parts.assets import CHANGES, READINGS, SETTLEMENTS
-from dags.parts.steps import DEFAULTS, START, daily, local_now, opened, step, tell
+from dags.parts.steps import OPTIONS, daily, local_now, opened, step, tell
 
 
 @dag(
     schedule=daily(5, 30),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULTS,
     doc_md=__doc__,
-    on_failure_callback=on_failure,
     tags=["daily"],
     params={"days": Param(35, type="integer", minimum=1, maximum=400, title="Events of so many days")},
+    **OPTIONS,
 )
 def reconciliation() -> None:
     """Compare what was settled with the readings of now."""

@@ -15,14 +15,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Param, dag, get_current_context
+from airflow.sdk import dag, get_current_context
 
-from dags.parts.alerts import late, on_failure
+from dags.parts.alerts import late
 from dags.parts.assets import CERTIFICATES, SETTLEMENTS
 from dags.parts.steps import (
     EVENT_DEFAULTS,
-    EVENTS_AT_ONCE,
-    START,
+    EVENT_OPTIONS,
     LoggedProgress,
     event_asked,
     longest,
@@ -37,17 +36,9 @@ if TYPE_CHECKING:
 
 
 @dag(
-    schedule=None,
-    start_date=START,
-    catchup=False,
-    is_paused_upon_creation=False,
-    max_active_runs=EVENTS_AT_ONCE,
-    default_args=EVENT_DEFAULTS | {"priority_weight": 50},
     doc_md=__doc__,
-    on_failure_callback=on_failure,
-    tags=["event"],
     deadline=late(hours=24 + longest("", "dispute_window_minutes", 0) / 60),
-    params={"event": Param(None, type=["null", "string"], title="Event", description="Default: the run's id.")},
+    **(EVENT_OPTIONS | {"default_args": EVENT_DEFAULTS | {"priority_weight": 50}}),
 )
 def settlement() -> None:
     """Settle, report."""

@@ -12,9 +12,9 @@ from typing import Any
 from airflow.sdk import dag, get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dags.parts.alerts import alert, on_failure
+from dags.parts.alerts import alert
 from dags.parts.assets import MATCHES, READINGS, TRADES
-from dags.parts.steps import DEFAULTS, START, a_day, daily, day_asked, opened, step, tell
+from dags.parts.steps import OPTIONS, a_day, daily, day_asked, opened, require_file, step, tell
 from negawatt.waiting import Waiting
 
 PATIENCE = timedelta(days=2)
@@ -25,14 +25,10 @@ DAYS_AT_ONCE = 100
 
 @dag(
     schedule=daily(7, 0),
-    start_date=START,
-    catchup=False,
-    max_active_runs=DAYS_AT_ONCE,
-    default_args=DEFAULTS,
     doc_md=__doc__,
-    on_failure_callback=on_failure,
     tags=["market"],
     params={"day": a_day("Local day; default: the day before")},
+    **(OPTIONS | {"max_active_runs": DAYS_AT_ONCE}),
 )
 def trade_settlement() -> None:
     """Balance, settle, report."""
@@ -45,8 +41,7 @@ def trade_settlement() -> None:
         from negawatt.trading import balance_market, market_of  # noqa: PLC0415
 
         (workspace, settings), now = opened(), datetime.now(UTC)
-        if not (workspace.folder / "market.toml").exists():
-            raise AirflowSkipException(f"there is no {workspace.folder / 'market.toml'}")
+        require_file(workspace.folder / "market.toml")
         day = day_asked(-1, market_of(workspace).zone)
         if not (folder_of(workspace, day) / "matched.json").exists():
             raise AirflowSkipException(f"{day} was not matched")

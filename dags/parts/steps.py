@@ -24,7 +24,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import Param, get_current_context
 from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.timetables.trigger import CronTriggerTimetable
 
 from dags.parts.alerts import on_failure
@@ -49,8 +49,23 @@ DEFAULTS: dict[str, Any] = {
 }
 EVENT_DEFAULTS = DEFAULTS | {"priority_weight": 10, "weight_rule": "upstream"}
 """Events go before nightly work, and what has come far goes before what begins: of many, the first end first."""
-EVENTS_AT_ONCE = 1000
-"""Runs of an event's DAG; most of them wait, and hold no worker."""
+OPTIONS: dict[str, Any] = {
+    "start_date": START,
+    "catchup": False,
+    "max_active_runs": 1,
+    "default_args": DEFAULTS,
+    "on_failure_callback": on_failure,
+}
+"""Of every DAG that is scheduled."""
+EVENT_OPTIONS = OPTIONS | {
+    "schedule": None,
+    "is_paused_upon_creation": False,
+    "max_active_runs": 1000,  # most of them wait, and hold no worker
+    "default_args": EVENT_DEFAULTS,
+    "tags": ["event"],
+    "params": {"event": Param(None, type=["null", "string"], title="Event", description="Default: the run's id.")},
+}
+"""Of the DAGs of an event."""
 LOG = logging.getLogger("airflow.task")
 _SOON = timedelta(seconds=1)
 
@@ -108,6 +123,12 @@ def longest(table: str, key: str, default: float) -> float:
             for terms in tomllib.loads(path.read_text()).get("terms", ()):
                 found.append(float((terms.get(table, {}) if table else terms).get(key, default)))
     return max(found)
+
+
+def require_file(path: Path) -> None:
+    """Skip the step where a file isn't there: what it is about isn't configured."""
+    if not path.exists():
+        raise AirflowSkipException(f"there is no {path}")
 
 
 def opened() -> tuple[Workspace, Settings]:

@@ -498,15 +498,17 @@ def test_a_model_that_cannot_be_trained_does_not_keep_the_others_from_it(trained
     assert "no site 'nobody'" in told["text"]
 
 
-@pytest.mark.parametrize("text", [None, WEATHER + ROOF])
-def test_without_a_model_in_the_plan_nothing_is_trained(planned, capfd, text):
+@pytest.mark.parametrize(
+    ("text", "reason"), [(None, "there is no {}/forecast.toml"), (WEATHER + ROOF, "{}/forecast.toml plans no model")]
+)
+def test_without_a_model_in_the_plan_nothing_is_trained(planned, capfd, text, reason):
     (planned / "forecast.toml").unlink()
     if text:
         (planned / "forecast.toml").write_text(text)
     run = run_dag("forecasting_training")
     assert run.state == "success"
     assert set(states(run).values()) == {"skipped"}
-    assert f"{planned / 'forecast.toml'} plans no model" in "".join(capfd.readouterr())
+    assert reason.format(planned) in "".join(capfd.readouterr())
 
 
 def test_a_plan_that_cannot_be_read_fails_with_its_key(planned):
