@@ -12,7 +12,7 @@ from batch.forecast import ForecastRule, Group, TooLittleHistoryError, train
 from batch.forecast_registry import group_bytes, group_from
 from batch.jobs import JobMetrics, run_on_buckets
 from batch.snapshots import snapshot_of
-from batch.stores import BatchStore
+from batch.stores import BatchStore, only_interval
 from batch.watching import Progress
 from domain.errors import StoreError
 from domain.series import InvalidSeriesError, Loads, Weather
@@ -49,15 +49,12 @@ def store_window(store: BatchStore) -> tuple[int, int, int]:
     StoreError
         There are none, or of several intervals.
     """
-    intervals = store.intervals()
-    if len(intervals) != 1:
-        found = ", ".join(f"{minutes} min" for minutes in intervals) or "none"
-        raise StoreError(f"readings of one interval are needed; {store.url} holds: {found}")
-    days = store.days(intervals[0])
+    minutes = only_interval(store.intervals(), store.url)
+    days = store.days(minutes)
     if days is None:
         raise StoreError(f"{store.url} holds no readings")
-    per_day = 1440 // intervals[0]
-    return intervals[0], days[0] * per_day, (days[1] + 1) * per_day
+    per_day = 1440 // minutes
+    return minutes, days[0] * per_day, (days[1] + 1) * per_day
 
 
 def check_sites(store: BatchStore, interval_minutes: int, sites: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -53,6 +53,27 @@ class BatchStore(Protocol):
 
     def compact(self, day: int | None = None) -> int:
         """Fold what arrived piecemeal; of a UTC day since 1970 alone where the store can. Returns pieces folded."""
+
+
+def only_interval(intervals: Sequence[int], url: str, purpose: str = "") -> int:
+    """The one interval that a store holds readings of. [min]
+
+    Parameters
+    ----------
+    intervals, url
+        Of the store.
+    purpose : str
+        What it is needed for, such as ``to certify``.
+
+    Raises
+    ------
+    StoreError
+        There are none, or several.
+    """
+    if len(intervals) != 1:
+        found = ", ".join(f"{minutes} min" for minutes in intervals) or "none"
+        raise StoreError(f"readings of one interval are needed{purpose and ' ' + purpose}; {url} holds: {found}")
+    return intervals[0]
 
 
 def open_store(url: str | Path, *, buckets: int = 16) -> BatchStore:

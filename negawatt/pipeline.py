@@ -16,7 +16,7 @@ from batch.buckets import by_bucket
 from batch.certify import certify_here, certify_with_metrics
 from batch.jobs import JobMetrics
 from batch.session import NO_SPARK, open_session
-from batch.stores import BatchStore, open_store
+from batch.stores import BatchStore, only_interval, open_store
 from domain.certificates import CertificateSet, Resource, issue_certificates, resource_key
 from domain.certification import FINDINGS, Reductions
 from domain.errors import InvalidEventError, NegawattError, StoreError
@@ -76,11 +76,9 @@ def plan_event(workspace: Workspace, store: BatchStore, event: DREvent, speed: S
     intervals, url = store.intervals(), store.url
     if not intervals and speed is not None:
         intervals, url = reading_intervals(speed), speed.url
-    if len(intervals) != 1:
-        found = ", ".join(f"{minutes} min" for minutes in intervals) or "none"
-        raise StoreError(f"readings of one interval are needed to certify; {url} holds: {found}")
+    minutes = only_interval(intervals, url, "to certify")
     programme = workspace.programme(event.programme)
-    return make_plan(event, programme, intervals[0], event_days=workspace.other_event_days(event, programme))
+    return make_plan(event, programme, minutes, event_days=workspace.other_event_days(event, programme))
 
 
 class Certified(NamedTuple):

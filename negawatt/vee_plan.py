@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from batch.edit_log import EditLog
-from batch.stores import BatchStore
+from batch.stores import BatchStore, only_interval
 from batch.vee import VeePlan
 from domain.errors import NegawattError, StoreError
 from domain.intervals import local_day_bounds, slot_of, slots_per_day
@@ -87,11 +87,7 @@ def plan_window(workspace: Workspace, store: BatchStore, work: VeeWork) -> VeePl
     NegawattError
         See `vee`.
     """
-    intervals = store.intervals()
-    if len(intervals) != 1:
-        found = ", ".join(f"{minutes} min" for minutes in intervals) or "none"
-        raise StoreError(f"readings of one interval are needed; {store.url} holds: {found}")
-    minutes = intervals[0]
+    minutes = only_interval(store.intervals(), store.url)
     if work.last < work.first:
         raise NegawattError(f"the days run from {work.first} to {work.last}: expected the earlier one first")
     zone = zone_of(work.zone)
