@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import secrets
 import shutil
@@ -30,6 +29,7 @@ from batch.forecast import ForecastRule, Group, Predictor
 from batch.forecast_judgement import NAIVE, Validation, check_better_than_naive
 from batch.forecast_nn import Network, NetworkRule
 from batch.forecast_trees import Trees, TreesRule
+from batch.renames import sync_folder
 from domain.errors import StoreError
 from domain.forecast_metrics import Errors, pooled
 
@@ -181,7 +181,7 @@ class ModelRegistry:
             if place.exists():
                 return False
             raise
-        _sync(place.parent)
+        sync_folder(place.parent)
         return True
 
 
@@ -315,12 +315,3 @@ def _rule_from(values: Mapping[str, Any]) -> ForecastRule:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename last through a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

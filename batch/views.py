@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.jobs import BucketResult, JobMetrics, run_on_buckets
+from batch.renames import sync_folder
 from batch.snapshots import snapshot_of
 from batch.stores import BatchStore
 from batch.watching import Progress
@@ -142,7 +143,7 @@ class ParquetViews:
             out.flush()
             os.fsync(out.fileno())
         aside.replace(self._pointer(draft.name))
-        _sync(self.folder)
+        sync_folder(self.folder)
         self._sweep(draft)
 
     def read(self, name: str) -> pa.Table:
@@ -217,12 +218,3 @@ def build_view(
     messages, metrics = run_on_buckets(session, snapshot_of(store), store.buckets, work, progress)
     views.publish(draft, [int.from_bytes(message, "big") for message in messages])
     return metrics
-
-
-def _sync(folder: Path) -> None:
-    """Make renames in a folder last through a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
