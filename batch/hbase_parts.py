@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from batch.arrow_streams import packed
 from batch.hbase_views import HBaseViews
 from domain.errors import StoreError
 
@@ -31,12 +32,9 @@ class HBaseDraft:
 
     def write(self, part: int, rows: pa.Table) -> None:
         """Write a part whole; of a task that is tried again the last one counts."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as stream:
-            stream.write_table(rows)
-        packed = bytes(sink.getvalue())
-        pieces = range(0, len(packed), _CELL_BYTES)
-        cells = [(f"{n:06d}", packed[at : at + _CELL_BYTES]) for n, at in enumerate(pieces)]
+        whole = packed(rows)
+        pieces = range(0, len(whole), _CELL_BYTES)
+        cells = [(f"{n:06d}", whole[at : at + _CELL_BYTES]) for n, at in enumerate(pieces)]
         HBaseViews(self.url).put_view(_part(self.name, part), self.version, cells)
 
 

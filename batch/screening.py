@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from batch.arrow_streams import packed
 from batch.buckets import Wanted, by_bucket
 from batch.jobs import BucketResult, Work, run_on_buckets
 from batch.snapshots import snapshot_of
@@ -113,11 +114,7 @@ def _work(plan: ScreeningPlan, wanted: Wanted) -> Work:
 def to_message(screened: Screened) -> bytes:
     """Pack results into an Arrow IPC stream."""
     arrays = {name: _column(getattr(screened, name)) for name in Screened.__dataclass_fields__}
-    table = pa.table(arrays)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return bytes(sink.getvalue())
+    return packed(pa.table(arrays))
 
 
 def from_message(message: bytes | memoryview) -> Screened:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from batch.arrow_streams import packed
 from domain.certification import EVIDENCE, Reductions
 
 
@@ -21,11 +22,7 @@ def to_message(reductions: Reductions) -> bytes:
         arrays[name] = _rows(getattr(reductions, name).astype(np.int32))
     if reductions.kept_days.shape[1]:  # Arrow has no lists of length 0
         arrays["kept_days"] = _rows(reductions.kept_days.astype(np.int8))
-    table = pa.table(arrays)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return bytes(sink.getvalue())
+    return packed(pa.table(arrays))
 
 
 def from_message(message: bytes | memoryview) -> Reductions:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from batch.arrow_streams import packed
 from batch.jobs import BucketResult, Work, run_on_buckets
 from batch.parquet_store import bucket_of
 from batch.snapshots import snapshot_of
@@ -265,11 +266,7 @@ def from_message(message: memoryview | bytes, plan: VeePlan) -> VeeResult:
 
 
 def _packed(columns: Mapping[str, NDArray[Any]]) -> bytes:
-    table = pa.table({k: pa.array(v, pa.string() if v.dtype == object else None) for k, v in columns.items()})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return bytes(sink.getvalue())
+    return packed(pa.table({k: pa.array(v, pa.string() if v.dtype == object else None) for k, v in columns.items()}))
 
 
 def _unpacked(message: memoryview | bytes) -> dict[str, NDArray[Any]]:
