@@ -16,11 +16,12 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from domain.baselines import METHODS
 from domain.calendars import DayType
 from domain.errors import InvalidEventError, InvalidProgrammeError
+from domain.zones import UnknownZoneError, zone_named
 
 
 class LowUsageShortage(StrEnum):
@@ -338,9 +339,9 @@ def parse_programme(data: Mapping[str, object]) -> Programme:
     top = _Reader(str(data.get("id", "?")), "", data)
     zone = top.text("zone")
     try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as unknown:  # OSError: "Asia" is a folder
-        raise top.error("zone", f"no such time zone: {zone!r}") from unknown
+        zone_named(zone)
+    except UnknownZoneError as unknown:
+        raise top.error("zone", str(unknown)) from unknown
     money = top.table("currency")
     currency = Currency(money.text("code"), money.whole("decimals", 0, 18))
     money.finish()

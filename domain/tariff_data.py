@@ -13,12 +13,12 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from domain.calendars import DayType, day_type
 from domain.errors import NegawattError
 from domain.programmes import Currency
 from domain.tariffs import STEP_MINUTES, STEPS_PER_DAY, InvalidTariffError, Season, Tariff, TariffTerms
+from domain.zones import UnknownZoneError, zone_named
 
 NET_METERING = "net-metering"
 WHOLE_YEAR = Season("year", (1, 1), (12, 31))
@@ -106,9 +106,9 @@ def parse_tariff(data: Mapping[str, object]) -> Tariff:
     top = _Table(str(data.get("id", "?")), "", data)
     zone = top.text("zone")
     try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as unknown:  # OSError: "Asia" is a folder
-        raise top.error("zone", f"no such time zone: {zone!r}") from unknown
+        zone_named(zone)
+    except UnknownZoneError as unknown:
+        raise top.error("zone", str(unknown)) from unknown
     holidays = top.optional("holidays") or ""
     if holidays:
         try:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from domain.errors import NegawattError
 from domain.intervals import check_interval
+from domain.zones import zone_named
 from ingest.sources import header_of
 
 
@@ -74,10 +74,7 @@ class Columns:
         if self.interval_minutes is not None:
             check_interval(self.interval_minutes)
         if self.zone is not None:
-            try:
-                ZoneInfo(self.zone)
-            except (KeyError, ValueError, OSError) as error:
-                raise NegawattError(f"columns: zone {self.zone!r} is no IANA time zone") from error
+            zone_named(self.zone)
         named = [*self.used]
         if len(set(named)) != len(named):
             raise NegawattError(f"columns: one column can't have two meanings: {', '.join(named)}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from domain.errors import NegawattError
 from domain.intervals import check_interval, local_day_bounds, slot_of
+from domain.zones import zone_named
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,7 @@ class SimulationPlan:
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise NegawattError(f"simulation: {name} is {getattr(self, name)}; expected {low} to {high}")
-        try:
-            start, end = self.bounds
-        except (KeyError, ValueError, OSError) as error:
-            raise NegawattError(f"simulation: zone {self.zone!r} is no IANA time zone") from error
+        start, end = self.bounds
         for instant in (start, end):
             slot_of(instant, self.interval_minutes)
         for event in self.events:
@@ -93,6 +90,6 @@ class SimulationPlan:
     @property
     def bounds(self) -> tuple[datetime, datetime]:
         """UTC bounds of the days."""
-        zone = ZoneInfo(self.zone)
+        zone = zone_named(self.zone)
         last_day = self.first_day + timedelta(days=self.days - 1)
         return local_day_bounds(self.first_day, zone)[0], local_day_bounds(last_day, zone)[1]

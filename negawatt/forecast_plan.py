@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from batch.forecast import MODELS, ForecastRule
 from batch.pv import PVPlant
 from domain.errors import NegawattError
 from domain.intervals import INTERVAL_MINUTES
 from domain.series import WEATHER_BOUNDS
+from domain.zones import UnknownZoneError, zone_named
 from negawatt.forecasting import WeatherSource
 from negawatt.workspace import Workspace
 
@@ -195,8 +195,8 @@ def read_plan(workspace: Workspace) -> ForecastPlan:
 
 def _is_zone(name: Any) -> bool:
     try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
+        zone_named(name)
+    except UnknownZoneError:
         return False
     return True
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +30,7 @@ from domain.errors import NegawattError
 from domain.forecast_features import HISTORY_DAYS
 from domain.intervals import slot_start, slots_per_day
 from domain.series import InvalidSeriesError, Loads, Weather, day_bounds
+from domain.zones import zone_named
 from ingest.series_files import LoadColumns, read_loads, read_weather
 from negawatt.console import Progress, quiet
 from negawatt.pipeline import batch_store
@@ -89,22 +89,6 @@ class Correlated:
     loads: Loads
     weather: Weather
     drawn: Loads
-
-
-def zone_named(name: str) -> ZoneInfo:
-    """The IANA zone of a name.
-
-    Raises
-    ------
-    NegawattError
-        There is none.
-    """
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as unknown:
-        raise NegawattError(
-            f"zone {name!r} is no IANA time zone; expected a name such as 'Australia/Melbourne'"
-        ) from (unknown)
 
 
 def correlate(

@@ -16,7 +16,6 @@ from fractions import Fraction
 from importlib import resources as package_files
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from domain.errors import NegawattError
 from domain.intervals import INTERVAL_MINUTES, slot_of
@@ -24,6 +23,7 @@ from domain.matching import InvalidMarketError, Objective, Participant
 from domain.prices import PRICE_RULES
 from domain.tariff_data import parse_tariff
 from domain.tariffs import InvalidTariffError, Tariff
+from domain.zones import UnknownZoneError, zone_named
 from negawatt.workspace import Workspace
 
 MARKET_KEYS = frozenset(
@@ -125,9 +125,9 @@ def read_market(path: Path) -> MarketFile:
     _only(path, settlement, SETTLEMENT_KEYS)
     zone = _one(path, data, "zone", lambda v: isinstance(v, str), "an IANA zone such as Asia/Ho_Chi_Minh")
     try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as unknown:
-        raise InvalidMarketError(f"{path}: zone", f"no such time zone: {zone!r}") from unknown
+        zone_named(zone)
+    except UnknownZoneError as unknown:
+        raise InvalidMarketError(str(path), str(unknown)) from unknown
     grids = ", ".join(map(str, INTERVAL_MINUTES))
     minutes = _one(
         path, data, "interval_minutes", lambda v: type(v) is int and v in INTERVAL_MINUTES, f"one of {grids}"

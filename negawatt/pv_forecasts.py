@@ -11,7 +11,7 @@ from batch.pv import PVPlant, pv_forecast
 from domain.errors import NegawattError
 from domain.intervals import check_interval
 from domain.series import Weather, day_bounds
-from negawatt.forecasting import zone_named
+from domain.zones import zone_named
 
 
 def pv_days(

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from domain.errors import NegawattError
+from domain.zones import zone_named
 from negawatt.console import Progress, quiet
 from negawatt.forecast_pages import unforecast
 from negawatt.forecast_plan import ForecastPlan, LoadPlan, PVPlan, read_plan
@@ -16,7 +17,6 @@ from negawatt.forecasting import (
     predict_days,
     registry,
     train_model,
-    zone_named,
 )
 from negawatt.kept_forecasts import keep_forecast
 from negawatt.pv_forecasts import pv_days

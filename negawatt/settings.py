@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import NegawattError
+from domain.zones import zone_named
 
 PREFIX = "NEGAWATT_"
 _SECRETS = {"speed_password", "scheduler_password"}
@@ -97,7 +98,7 @@ def load_settings(file: Path, environment: Mapping[str, str] = os.environ) -> Se
     Raises
     ------
     NegawattError
-        An unknown key, or a value of the wrong kind.
+        An unknown key, a value of the wrong kind, or an unknown zone.
     """
     given: dict[str, Any] = {}
     if file.exists():
@@ -121,4 +122,6 @@ def load_settings(file: Path, environment: Mapping[str, str] = os.environ) -> Se
             raise NegawattError(f"unknown setting {name!r}; known: {', '.join(sorted(kinds))}")
         if type(value) is not kinds[name]:
             raise NegawattError(f"setting {name}: expected {kinds[name].__name__}, got {value!r}")
+    if "zone" in given:
+        zone_named(given["zone"])
     return replace(Settings(), **given)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib import resources as package_files
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from domain.registers import RegisterReads, Spans, spans_between
 from domain.validation import Check
 from domain.vee import Findings
 from domain.vee_rules import InvalidVeeRulesError, VeeRules, parse_vee_rules
+from domain.zones import zone_named
 from ingest.meter_files import read_clock_comparisons, read_register_reads
 from negawatt.pipeline import batch_store
 from negawatt.settings import Settings
@@ -90,7 +90,7 @@ def plan_window(workspace: Workspace, store: BatchStore, work: VeeWork) -> VeePl
     minutes = only_interval(store.intervals(), store.url)
     if work.last < work.first:
         raise NegawattError(f"the days run from {work.first} to {work.last}: expected the earlier one first")
-    zone = zone_of(work.zone)
+    zone = zone_named(work.zone)
     first = slot_of(local_day_bounds(work.first, zone)[0], minutes)
     last = slot_of(local_day_bounds(work.last, zone)[1], minutes)
     rules = rules_of(workspace)
@@ -107,20 +107,6 @@ def plan_window(workspace: Workspace, store: BatchStore, work: VeeWork) -> VeePl
         edit_log(workspace).confirmed(first, last, minutes),
         Register.IMPORT,
     )
-
-
-def zone_of(name: str) -> ZoneInfo:
-    """An IANA zone.
-
-    Raises
-    ------
-    NegawattError
-        There is none of that name.
-    """
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as unknown:
-        raise NegawattError(f"unknown zone {name!r}: expected an IANA name such as Asia/Seoul") from unknown
 
 
 def last_whole_day(workspace: Workspace, settings: Settings) -> date:

@@ -189,6 +189,12 @@ def test_an_unknown_setting_is_refused(terminal):
     assert "unknown setting 'colour'; known: buckets, bus, chain" in terminal.run("report", "x", exit_code=1).output
 
 
+def test_an_unknown_zone_in_the_settings_is_refused(terminal):
+    terminal.workspace.mkdir()
+    (terminal.workspace / "negawatt.toml").write_text('zone = "Asia"\n')
+    assert "zone 'Asia' is no IANA time zone" in terminal.run("report", "x", exit_code=1).output
+
+
 def test_settings_come_from_file_and_environment(tmp_path):
     from negawatt.settings import load_settings
 

@@ -246,7 +246,7 @@ def test_files_that_cannot_be_are_refused_with_their_line(desk, name, lines, pro
         (MARKET + 'fee_per_kwh_km = "-1"\n', "fee_per_kwh_km: expected a price in quotes"),
         (MARKET + '[settlement]\npool = "here"\n', "pool: expected an address"),
         (MARKET.replace("30", "7"), "interval_minutes: expected one of 5, 10, 15, 30, 60, got 7"),
-        (MARKET.replace("Asia/", "Asien/"), "no such time zone"),
+        (MARKET.replace("Asia/", "Asien/"), "is no IANA time zone"),
         (MARKET.replace('distances = "distances.csv"', 'fee_per_kwh_km = "1"'), "no distance, which the network fee"),
         ("participants = \n", "market.toml"),
         (MARKET.replace("participants.csv", "nobody.csv"), "nobody.csv"),

@@ -169,7 +169,7 @@ def test_an_adjustment_without_cap_has_none():
 def test_values_of_the_wrong_type_or_range_are_refused_by_path(path, value):
     error = refusal(programme_data(**{path: value}))
     assert error.path == path
-    assert "expected" in error.problem or "unknown method" in error.problem or "no such time zone" in error.problem
+    assert "expected" in error.problem or "unknown method" in error.problem or "no IANA time zone" in error.problem
 
 
 @pytest.mark.parametrize("key", ["rate_per_kwh", "shortfall_penalty_per_kwh"])

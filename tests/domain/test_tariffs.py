@@ -235,7 +235,7 @@ def hours(**spans: list[str]) -> dict:
         (terms_with(seasons={"hot": "05-01..10-31"}), "01-01 to 04-30 is in no season"),
         (terms_with(seasons={"a": "01-01..06-30", "b": "06-30..12-31"}), "06-30 to 06-30 is both a and b"),
         (terms_with(seasons={"a": "01-01..06-31"}), 'such as "05-01..10-31"'),
-        (a_tariff(zone="Europe/Pariss"), "no such time zone"),
+        (a_tariff(zone="Europe/Pariss"), "is no IANA time zone"),
         (a_tariff(holidays="XX"), "no holiday calendar"),
         (a_tariff(currency={"code": "EUR", "decimals": 19}), "from 0 to 18"),
         (a_tariff(terms=[]), "at least one table"),
