@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from dataclasses import dataclass
 from datetime import timedelta
@@ -212,6 +213,8 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 def _first_line(path: Path) -> str:
     try:
+        if os.name == "posix" and path.stat().st_mode & 0o077:
+            raise SchedulerError(f"scheduler_password_file {path} can be read by others: chmod 600 it")
         lines = path.read_text().splitlines()
     except OSError as absent:
         raise SchedulerError(f"scheduler_password_file {path}: {absent.strerror}") from absent

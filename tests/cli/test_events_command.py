@@ -101,6 +101,10 @@ def test_the_password_comes_from_the_environment_or_the_first_line_of_a_file(pla
     named = Settings(
         scheduler="airflow+https://ann@example.org/flow", scheduler_password_file=str(tmp_path / "secret")
     )
+    (tmp_path / "secret").chmod(0o644)
+    with pytest.raises(SchedulerError, match="can be read by others: chmod 600 it"):
+        open_scheduler(place, named)
+    (tmp_path / "secret").chmod(0o600)
     found = open_scheduler(place, named)
     assert (found.url, found._user, found._password) == ("https://example.org/flow", "ann", "from-file")
     given = load_settings(
