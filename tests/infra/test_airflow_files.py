@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from negawatt.settings import load_settings
+
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 TEXT = (INFRA / "compose" / "airflow.yaml").read_text()
@@ -28,6 +30,7 @@ PROGRAMS = {
     "airflow-dag-processor": ["airflow", "dag-processor"],
     "airflow-triggerer": ["airflow", "triggerer"],
 }
+FOLLOWER = "airflow-events"
 RESOURCES = {"requests", "limits"}
 
 CHART = {
@@ -97,7 +100,7 @@ def pinned(lock):
 
 def test_every_program_of_airflow_runs_once_and_its_tables_are_made_before():
     assert {name: SERVICES[name].get("command") for name in PROGRAMS} == PROGRAMS
-    assert set(SERVICES) == {*PROGRAMS, "airflow-init", "airflow-database"}
+    assert set(SERVICES) == {*PROGRAMS, FOLLOWER, "airflow-init", "airflow-database"}
     for name in PROGRAMS:
         waits = {other: how["condition"] for other, how in SERVICES[name]["depends_on"].items()}
         assert waits == {
@@ -142,7 +145,7 @@ def test_secrets_are_files_of_the_operator_and_stand_in_no_environment():
     assert all(secret["file"].startswith("${AIRFLOW_SECRETS") for secret in declared.values())
     for name, service in SERVICES.items():
         assert set(service["secrets"]) <= set(declared)
-        told = json.dumps(service.get("environment", {}))
+        told = json.dumps([service.get("environment", {}), service.get("command", "")])
         assert set(re.findall(r"/run/secrets/([\w-]+)", told)) == set(service["secrets"]), name
     text = json.dumps([service["environment"] for service in SERVICES.values()]).lower()
     assert not re.search(r"(password|secret|token|key)\":", text)
@@ -190,6 +193,36 @@ def test_a_program_is_healthy_when_the_page_s_server_says_so(name, status, code,
 def test_every_health_check_asks_for_a_part_of_its_own():
     asked = [SERVICES[name]["healthcheck"]["test"][-1] for name in PROGRAMS]
     assert len(set(asked)) == len(PROGRAMS)
+
+
+def test_the_follower_of_events_asks_airflow_with_its_own_secret_alone(tmp_path):
+    service = SERVICES[FOLLOWER]
+    assert service["secrets"] == ["airflow-events"]
+    assert service["profiles"] == ["events"]
+    assert service["image"] == SERVICES["airflow-api"]["image"]
+    assert load_settings(tmp_path / "none", service["environment"]).scheduler == "airflow://events@airflow-api:8080"
+    (tmp_path / "airflow-events").write_text("a-pass-word\n")
+    shell, flag, script = service["command"]
+    own = script.replace("/run/secrets", str(tmp_path))
+    assert own.endswith(" exec negawatt events follow")
+    shown = subprocess.run(
+        [shell, flag, own.replace("negawatt events follow", "env")], check=True, capture_output=True, text=True
+    ).stdout
+    assert "NEGAWATT_SCHEDULER_PASSWORD=a-pass-word" in shown.splitlines()
+
+
+def test_the_follower_s_pod_has_the_image_the_user_and_the_workspace_of_airflow():
+    pod = yaml.safe_load((INFRA / "k8s" / "airflow-events.yaml").read_text())["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == SERVICES["airflow-api"]["image"]
+    assert container["args"] == ["negawatt", "events", "follow"]
+    assert pod["securityContext"]["runAsUser"] == VALUES["uid"]
+    assert pod["volumes"] == VALUES["volumes"]
+    assert container["volumeMounts"] == VALUES["volumeMounts"]
+    told = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert told["NEGAWATT_BUS"] == {entry["name"]: entry["value"] for entry in VALUES["env"]}["NEGAWATT_BUS"]
+    assert told["NEGAWATT_SCHEDULER"] == "airflow://events@airflow-api-server:8080"
+    assert told["NEGAWATT_SCHEDULER_PASSWORD"] is None  # it comes from a secret
 
 
 # --- the image ---------------------------------------------------------------------------------------------

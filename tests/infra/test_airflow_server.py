@@ -16,14 +16,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
+from terminal import Terminal
 
 from infra.airflow import __main__ as launcher
 from infra.airflow import files, postgres
 from infra.airflow.processes import MARK, end_all, memory_of_tree_mib, processes_of, started_at
 from infra.airflow_server import AirflowServer
 from infra.daemons import ServiceError, wait_until
-from negawatt.cli import main
 from negawatt.stack_services import scheduler_address
 from negawatt.workspace import Workspace
 
@@ -202,13 +201,13 @@ def test_its_address_and_password_are_those_of_settings(server, tmp_path):
 
 
 def test_the_commands_show_a_stopped_one_and_refuse_its_options_for_others(server, tmp_path):
-    shown = CliRunner().invoke(main, ["-w", str(tmp_path), "stack", "status", "airflow", "--json"])
+    shown = Terminal(tmp_path).invoke("stack", "status", "airflow", "--json")
     told = json.loads(shown.stdout)["airflow"]
     assert (told["state"], told["database"], [program["up"] for program in told["programs"]]) == (
         "stopped", "sqlite", [False] * 4,
     )  # fmt: skip
     assert server.password not in shown.stdout
-    done = CliRunner().invoke(main, ["-w", str(tmp_path), "stack", "up", "kafka", "--airflow-port", "21999"])
+    done = Terminal(tmp_path).invoke("stack", "up", "kafka", "--airflow-port", "21999")
     assert (done.exit_code, "--airflow-port is for airflow" in done.output) == (2, True)
 
 

@@ -17,7 +17,7 @@ from negawatt.settings import load_settings
 INFRA = Path(__file__).parents[2] / "infra"
 COMPOSE = yaml.safe_load((INFRA / "compose" / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
-MANIFESTS = sorted(path for path in (INFRA / "k8s").glob("*.yaml") if path.name != "airflow-values.yaml")
+MANIFESTS = sorted(path for path in (INFRA / "k8s").glob("*.yaml") if not path.name.startswith("airflow-"))
 DOCUMENTS = [
     document
     for path in MANIFESTS

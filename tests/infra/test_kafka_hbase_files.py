@@ -8,8 +8,8 @@ import socket
 import xml.etree.ElementTree as ET
 
 import pytest
-from click.testing import CliRunner
 from geth_desk import a_program
+from terminal import Terminal
 
 from infra import jars as jars_module
 from infra import java
@@ -19,7 +19,6 @@ from infra.jars import POMS, jars
 from infra.java import find_java, free_memory_mib, java_version, require_memory
 from infra.java_status import server_status
 from infra.kafka_server import LARGEST_MESSAGE, KafkaServer
-from negawatt.cli import main
 from negawatt.stack_services import bus_address, store_address
 from negawatt.workspace import Workspace
 
@@ -161,7 +160,7 @@ def test_with_too_little_memory_nothing_is_started_and_the_file_to_change_is_nam
 
 def test_servers_started_together_need_the_memory_of_all(tmp_path, monkeypatch):
     monkeypatch.setattr(java, "free_memory_mib", lambda: 1200)
-    done = CliRunner().invoke(main, ["-w", str(tmp_path), "stack", "up", "kafka", "hbase"])
+    done = Terminal(tmp_path).invoke("stack", "up", "kafka", "hbase")
     needed = 512 + 1024 + 512 + 3 * 160
     said = f"kafka and hbase (see --kafka-heap and --hbase-heap): {needed:,} MiB of memory are needed"
     assert (done.exit_code, said in done.output) == (1, True)
@@ -270,7 +269,7 @@ def test_hbase_listens_on_loopback_alone_and_keeps_its_data_in_its_folder(tmp_pa
 
 @pytest.fixture
 def run(tmp_path):
-    return lambda *words, **more: CliRunner().invoke(main, ["-w", str(tmp_path), "stack", *words], **more)
+    return lambda *words, **more: Terminal(tmp_path).invoke("stack", *words, **more)
 
 
 def test_the_settings_word_stack_stands_for_the_workspace_s_servers(tmp_path):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from click.testing import CliRunner
 from geth_desk import a_stopped_network
-
-from negawatt.cli import main
+from terminal import Terminal
 
 
 @pytest.fixture
 def run(tmp_path):
-    return lambda *words: CliRunner().invoke(main, ["-w", str(tmp_path), "stack", *words])
+    return lambda *words: Terminal(tmp_path).invoke("stack", *words)
 
 
 def test_without_a_network_status_names_the_command_that_makes_one(run, tmp_path):
