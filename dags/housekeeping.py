@@ -1,15 +1,16 @@
 """### Keep the stores small
 
-Every night old readings of the speed store are rolled up and dropped (`negawatt retention`), and drafts that killed
-runs left behind are cleared away. The batch store keeps every reading.
+Every night old readings of the speed store are rolled up and dropped (`negawatt retention`), drafts that killed runs
+left behind are cleared away, and so are old logs of tasks. The batch store keeps every reading.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from airflow.sdk import dag
+from airflow.sdk import Param, dag, get_current_context
 
 from dags.parts.steps import OPTIONS, daily, local_now, opened, step, tell
 
@@ -18,6 +19,7 @@ from dags.parts.steps import OPTIONS, daily, local_now, opened, step, tell
     schedule=daily(6, 0),
     doc_md=__doc__,
     tags=["daily"],
+    params={"log_days": Param(30, type="integer", minimum=1, title="Keep logs of tasks for so many days")},
     **OPTIONS,
 )
 def housekeeping() -> None:
@@ -41,8 +43,21 @@ def housekeeping() -> None:
         tell(found)
         return found
 
+    @step()
+    def logs() -> dict[str, int]:
+        """What tasks said, where Airflow keeps it in files."""
+        from airflow.configuration import conf  # noqa: PLC0415
+
+        from negawatt.housekeeping import drop_old_logs  # noqa: PLC0415
+
+        before = datetime.now(UTC) - timedelta(days=get_current_context()["params"]["log_days"])
+        found = drop_old_logs(Path(conf.get_mandatory_value("logging", "base_log_folder")), before)
+        tell(found)
+        return found
+
     retention()
     tidy()
+    logs()
 
 
 housekeeping()

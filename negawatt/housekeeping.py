@@ -1,7 +1,8 @@
-"""What runs left behind when they were killed, cleared away."""
+"""What killed runs left behind, and logs that nobody reads any more, cleared away."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -41,6 +42,36 @@ def tidy(workspace: Workspace, now: datetime) -> dict[str, Any]:
         "spools": len(spools),
         "disk_free_bytes": shutil.disk_usage(workspace.folder).free,
     }
+
+
+def drop_old_logs(folder: Path, before: datetime) -> dict[str, int]:
+    """Delete files of logs that were last written before a moment, and the folders that this empties.
+
+    Returns
+    -------
+    dict
+        ``logs`` deleted and their ``bytes``.
+    """
+    count = size = 0
+    for here, _, names in os.walk(folder, topdown=False):
+        for path in (Path(here, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                if datetime.fromtimestamp((found := path.lstat()).st_mtime, UTC) < before:
+                    path.unlink()
+                    count, size = count + 1, size + found.st_size
+        if names and Path(here) != folder:
+            _drop_empty(Path(here), folder)
+    return {"logs": count, "bytes": size}
+
+
+def _drop_empty(folder: Path, top: Path) -> None:
+    """Delete a folder, and those above it, as far as nothing is in them."""
+    while folder != top:
+        try:
+            folder.rmdir()
+        except OSError:  # something is in it, or just came
+            return
+        folder = folder.parent
 
 
 def _drafts(folder: Path) -> Iterator[Path]:

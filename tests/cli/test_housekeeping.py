@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ingest.rejects import RejectsFile
-from negawatt.housekeeping import tidy
+from negawatt.housekeeping import drop_old_logs, tidy
 from negawatt.workspace import Workspace, write_whole
 
 NOW = datetime(2025, 6, 12, 6, tzinfo=UTC)
@@ -138,3 +138,29 @@ def test_a_repeat_finds_nothing_and_a_whole_write_leaves_no_draft(workspace):
 
 def test_a_workspace_that_is_not_made_yet_has_nothing_to_clear(workspace):
     assert counts(workspace) == (0, 0)
+
+
+# --- logs ----------------------------------------------------------------------------------------------------
+
+
+def test_old_logs_go_with_the_folders_that_they_leave_empty(tmp_path):
+    before, logs = NOW - timedelta(days=30), tmp_path / "logs"
+    a_file(logs / "dag_id=a" / "run_id=1" / "attempt=1.log", before - timedelta(seconds=1))
+    a_file(logs / "dag_id=b" / "run_id=1" / "attempt=1.log", before - timedelta(seconds=1))
+    kept = a_file(logs / "dag_id=b" / "run_id=2" / "attempt=1.log", before + timedelta(seconds=1))
+    (logs / "dag_id=c").mkdir()  # of a run that begins just now
+    assert drop_old_logs(logs, before) == {"logs": 2, "bytes": 2 * len("half of it")}
+    assert {path for path in logs.rglob("*") if path.is_file()} == {kept}
+    assert {path.name for path in logs.rglob("*") if path.is_dir()} == {"dag_id=b", "run_id=2", "dag_id=c"}
+
+
+def test_a_folder_of_logs_that_a_link_leads_to_is_left_alone(tmp_path):
+    elsewhere = a_file(tmp_path / "elsewhere" / "a.log", NOW - timedelta(days=99))
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "latest").symlink_to(elsewhere.parent)
+    drop_old_logs(tmp_path / "logs", NOW - timedelta(days=30))
+    assert elsewhere.exists()
+
+
+def test_no_folder_of_logs_is_nothing_to_do(tmp_path):
+    assert drop_old_logs(tmp_path / "none", NOW) == {"logs": 0, "bytes": 0}

@@ -380,7 +380,7 @@ def test_old_readings_are_rolled_up_and_dropped_as_by_the_command_and_drafts_go(
         os.utime(path, (long_ago.timestamp(),) * 2)
     stored, files = readings(place)["wh"], kept(place, "store", "events")
     run = run_dag("housekeeping")
-    assert states(run) == {"retention": "success", "tidy": "success"}
+    assert states(run) == {"retention": "success", "tidy": "success", "logs": "success"}
     found = answer(run, "retention")
     assert found == negawatt(here, "retention")
     (imported,) = (row for row in found["registers"] if row["register"] == "import")
@@ -397,6 +397,20 @@ def test_old_readings_are_rolled_up_and_dropped_as_by_the_command_and_drafts_go(
     assert whole(batch_store(place), ALL_SLOTS, 30).wh.tolist() == stored
 
 
+def test_logs_go_after_so_many_days_and_the_folders_that_are_empty_then(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__LOGGING__BASE_LOG_FOLDER", str(tmp_path / "logs"))
+    for name, days in (("dag_id=a/run_id=1/attempt=1.log", 8), ("dag_id=a/run_id=2/attempt=1.log", 6)):
+        path = tmp_path / "logs" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("said")
+        os.utime(path, (datetime.now(UTC).timestamp() - days * 86_400,) * 2)
+    found = answer(run_dag("housekeeping", log_days=7), "logs")
+    assert found == {"logs": 1, "bytes": 4}
+    left = {str(path.relative_to(tmp_path / "logs")) for path in (tmp_path / "logs").rglob("*")}
+    assert left >= {"dag_id=a/run_id=2/attempt=1.log"}
+    assert "dag_id=a/run_id=1" not in left
+
+
 def test_a_night_of_the_past_drops_what_was_old_by_then(place):
     here = twin(place)
     found = answer(run_dag("housekeeping", due=datetime(2025, 7, 10, 6, tzinfo=SEOUL)), "retention")
@@ -411,7 +425,7 @@ def test_baselines_keep_their_days_and_the_run_says_why_it_failed(place):
         settings.write("retention_days = 10\n")
     before = readings(place)
     run = run_dag("housekeeping")
-    assert states(run) == {"retention": "failed", "tidy": "success"}
+    assert states(run) == {"retention": "failed", "tidy": "success", "logs": "success"}
     (told,) = alerts(place)
     assert "retention_days is 10: baselines of this workspace's events look back" in told["text"]
     assert readings(place) == before
