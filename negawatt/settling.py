@@ -14,6 +14,7 @@ from typing import Any
 from domain.certificates import CertificateSet, resource_key
 from domain.errors import ChainError, InvalidEventError
 from domain.events import DREvent, EventState
+from domain.merkle import event_key
 from domain.programmes import Delivery
 from negawatt.console import Progress, quiet
 from negawatt.demo_wallets import demo_key, demo_wallet
@@ -165,8 +166,7 @@ class _Work:
 
     def records(self) -> list[TransactionRecord]:
         """What any run sent for the event and the chain holds."""
-        found = {row["hash"]: row for row in _transactions(self._workspace, self._event, self._chain)}
-        return [TransactionRecord(**row) for row in found.values()]
+        return [TransactionRecord(**row) for row in _transactions(self._workspace, self._event, self._chain)]
 
     def confirm(self) -> None:
         """Wait for confirmations of all that was sent."""
@@ -304,13 +304,19 @@ def _keep_transactions(workspace: Workspace, event: DREvent, chain: Chain) -> No
 
 
 def _transactions(workspace: Workspace, event: DREvent, chain: Chain) -> list[dict[str, Any]]:
-    """All transactions sent for an event on this chain, by any run."""
+    """All transactions sent for an event on this chain, by any run, each as it stands last.
+
+    Those that name the event the outbox knows, also of runs that were killed before they wrote them down.
+    """
     path = workspace.transactions(event.id)
-    records = []
+    found: dict[str, dict[str, Any]] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):  # the last line of a run that was killed may be cut
-            records.append(json.loads(line))
-    return [record for record in records if chain.knows(record["hash"])]
+            record = json.loads(line)
+            found[record["hash"]] = record
+    found = {hash_: record for hash_, record in found.items() if chain.knows(hash_)}
+    found |= {record.hash: asdict(record) for record in chain.sent_about(event_key(event.id))}
+    return sorted(found.values(), key=lambda record: int(record["block"]))
 
 
 def announce(workspace: Workspace, chain: Chain, event: DREvent, progress: Progress = quiet) -> None:

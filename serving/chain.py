@@ -257,6 +257,11 @@ class Chain:
             rows = self._sender().recover()
         return [record_of(row) for row in rows if row.block is not None and not row.error]
 
+    def sent_about(self, part: bytes) -> list[TransactionRecord]:
+        """What any process sent from this outbox, was mined, and has some bytes in its calldata, such as a key."""
+        sender = self._sender()
+        return [record_of(row) for row in sender.outbox.mined_with(sender.lane, part)]
+
     # --- opening ----------------------------------------------------------------------------------------------
 
     def _sender(self) -> Transactions:

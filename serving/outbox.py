@@ -246,6 +246,13 @@ class Outbox:
         with self._read() as db:
             return self._select(db, *_of(lane), ROWS.c.nonce >= nonce, ROWS.c.block.is_not(None))
 
+    def mined_with(self, lane: Lane, part: bytes) -> list[Row]:
+        """Rows in a block, not reverted, whose calldata has some bytes in it, in the order of blocks and nonces."""
+        place = (sa.func.instr if self._is_sqlite else sa.func.pg_catalog.position)(ROWS.c.data, part)
+        with self._read() as db:
+            found = self._select(db, *_of(lane), ROWS.c.state == MINED, ROWS.c.block.is_not(None), place > 0)
+        return sorted(found, key=lambda row: (row.block, row.nonce))
+
     def rows(self, *, unfinished: bool = False) -> list[Row]:
         """All rows of all accounts and chains, in the order in which they were written."""
         with self._read() as db:

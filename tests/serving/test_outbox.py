@@ -91,6 +91,17 @@ def test_a_row_written_amid_a_reading_is_read_whole_or_not_at_all(box):
     assert [(row.key, len(row.attempts)) for row in box.unfinished(LANE)] == [("first", 1), ("second", 1)]
 
 
+def test_what_was_mined_is_found_by_bytes_of_its_calldata(box):
+    part = bytes(range(224, 256))  # zero bytes and signs of SQL's text are nothing special
+    for n, data in enumerate((b"\0\1" + part + b"%", part[1:], b"'" + part, part + b"\0")):
+        row = add(box, f"k{n}", data)
+        if n < 3:
+            box.mark_mined(row, row.hash, 9 - n, "0x" + "ee" * 32, 21_000, None)
+    other = add(box, "k", part, lane=OTHER_LANE)
+    box.mark_mined(other, other.hash, 1, "0x" + "ee" * 32, 21_000, None)
+    assert [row.key for row in box.mined_with(LANE, part)] == ["k2", "k0"], "in the order of blocks"
+
+
 def test_a_key_at_work_or_done_gives_the_same_row(box):
     row = add(box)
     for mark in (
