@@ -29,6 +29,8 @@ from serving.settlement import ConsentSource, EventTerms, Participant, Settlemen
 from serving.verifier import Check, verify
 
 _DEMO_CONSENT_SECONDS = 86_400
+_TAKEN_BACK = timedelta(minutes=5)
+"""Between two looks for other certificates."""
 
 
 def settle(
@@ -87,15 +89,18 @@ def settle_step(
 
     Call it again when the time it names has come, until it returns the document that `settle` returns. Each call
     looks at the chain anew, so calls may come from different processes. On anvil, whose clock is ours, one call
-    does all.
+    does all. Certificates that the operator took back are not certified again: it waits for others.
 
     Raises
     ------
+    InvalidEventError
+        The event began without having been announced on the chain.
     ChainError
         The chain or a contract refused.
     """
     if chain.simulated:
         return settle(workspace, settings, chain, event, certify_only=certify_only, progress=progress)
+    _check_announced(workspace, chain, event)
     work = _Work(workspace, settings, chain, event, None, progress)
     kept, state = workspace.settlement(event.id), work.engine.state(event.id)
     if state is EventState.CLOSED and kept.exists() and not certify_only:  # all but the closing itself is confirmed
@@ -103,8 +108,8 @@ def settle_step(
         return settled
     if state < EventState.CERTIFIED:
         work.prepare()
-        if (now := chain.now()) < event.end:
-            return Waiting(f"the chain's clock is {now.isoformat()}", datetime.now(UTC) + (event.end - now))
+        if (early := work.too_early()) is not None:
+            return early
         work.commit()
     has_window = work.terms.dispute_window_minutes > 0
     work.send(certify_only=certify_only or has_window)
@@ -145,6 +150,16 @@ class _Work:
     def prepare(self) -> None:
         """See that homes are registered and the event is issued."""
         _announce(self.engine, self._workspace, self._event, self._chain, self._contracts)
+
+    def too_early(self) -> Waiting | None:
+        """Why it can't be certified yet, if it can't."""
+        event = self._event
+        if (now := self._chain.now()) < event.end:
+            return Waiting(f"the chain's clock is {now.isoformat()}", datetime.now(UTC) + (event.end - now))
+        if self.engine.was_taken_back(self.certificates):
+            reason = f"its certification was taken back: `negawatt certify {event.id}` makes another"
+            return Waiting(reason, datetime.now(UTC) + _TAKEN_BACK)
+        return None
 
     def commit(self) -> None:
         """See that those are certified who take part, and that the certificates stay as they are from now on."""
@@ -265,14 +280,25 @@ def roster_step(workspace: Workspace, chain: Chain, event: DREvent) -> dict[str,
 
     On anvil, whose clock is ours, the event's end comes with the call.
     """
-    there = workspace.address_book.exists() and (
-        Settlement(chain, attach(chain, workspace.address_book)).state(event.id) is not EventState.NONE
-    )
-    if not there:
+    if not _is_on_chain(workspace, chain, event):
         return {"event_id": event.id, "participants": len(workspace.participants(event)), "on_chain": False}
     if chain.simulated:
         chain.wait_until(event.end)
     return {**read_roster(workspace, chain, event), "on_chain": True}
+
+
+def _is_on_chain(workspace: Workspace, chain: Chain, event: DREvent) -> bool:
+    return workspace.address_book.exists() and (
+        Settlement(chain, attach(chain, workspace.address_book)).state(event.id) is not EventState.NONE
+    )
+
+
+def _check_announced(workspace: Workspace, chain: Chain, event: DREvent) -> None:
+    """See that an event is on the chain, or can still be announced there."""
+    if not _is_on_chain(workspace, chain, event) and chain.now() >= event.start:
+        raise InvalidEventError(
+            event.id, "it began without `negawatt announce` on this chain, so it can't be settled there"
+        )
 
 
 def before_in_turn(workspace: Workspace, event: DREvent) -> list[str]:

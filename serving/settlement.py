@@ -226,6 +226,16 @@ class Settlement:
         """
         self._wait("certify", self._submit_certification(certificates))
 
+    def was_taken_back(self, certificates: CertificateSet) -> bool:
+        """Whether the event's last certification, by the same root, was withdrawn, and none came since."""
+        key, events = event_key(certificates.event_id), self._contracts.events.events
+        if self.state(certificates.event_id) >= EventState.CERTIFIED:
+            return False
+        if not self._contracts.logs(events.CertificationWithdrawn, eventId=key):
+            return False
+        last = self._contracts.logs(events.EventCertified, eventId=key)[-1]["args"]
+        return bool(last["root"] == certificates.tree.root)
+
     def payable_from(self, event_id: str) -> datetime:
         """When the dispute window of a certified event has passed."""
         return datetime.fromtimestamp(self.view(event_id)["payableFrom"], UTC)

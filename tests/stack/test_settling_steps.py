@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -13,7 +14,9 @@ from web3 import Web3
 
 from domain.certificates import Resource, issue_certificates
 from domain.certification import LoadBlock, certify
+from domain.errors import InvalidEventError
 from domain.events import DREvent, EventState
+from infra.daemons import wait_until
 from negawatt import settling
 from negawatt.demo_wallets import demo_wallet
 from negawatt.settings import Settings
@@ -21,6 +24,7 @@ from negawatt.waiting import Waiting
 from negawatt.workspace import Workspace, write_whole
 from serving.chain import Chain
 from serving.deployment import Coin, attach, deploy
+from serving.disputes import Disputes
 from serving.outbox import Outbox
 from serving.settlement import Settlement
 from serving.signers import KeystoreSigner
@@ -54,16 +58,38 @@ def workspace(tmp_path):
     return place
 
 
-def publish(workspace: Workspace, name: str) -> None:
-    """Certificates of an event of that name: each home used 200 Wh less in every half-hour than on other days."""
+def publish(workspace: Workspace, name: str, event_wh: int = 300) -> None:
+    """Certificates of an event of that name: each home used 500 Wh in every half-hour of other days."""
     start = datetime(2025, 6, 18, 8, tzinfo=UTC)
     plan = a_plan(DREvent(name, PROGRAMME, start, start + timedelta(hours=1)))
     people = workspace.resources()
     wh = np.full((len(people), *plan.slots.shape), 500, dtype=np.int32)
-    wh[:, 0, : plan.event_intervals] = 300
+    wh[:, 0, : plan.event_intervals] = event_wh
     reductions = certify(plan, LoadBlock(np.array(list(people), dtype=object), wh, None))
     certificates = issue_certificates(plan, reductions, people, workspace.salt())
     write_whole(workspace.certificates(name), certificates.published())
+
+
+def set_window(workspace: Workspace, minutes: int) -> None:
+    path = workspace.folder / "programmes" / f"{PROGRAMME}.toml"
+    changed = re.sub(r"dispute_window_minutes = \d+", f"dispute_window_minutes = {minutes}", path.read_text())
+    write_whole(path, changed.encode())
+
+
+def announced(workspace: Workspace, client, name: str) -> DREvent:
+    """An event that is over, announced before, with certificates."""
+    start = client().now() + timedelta(seconds=8)
+    event = DREvent(name, PROGRAMME, start, start + timedelta(seconds=2))
+    workspace.add_event(event)
+    settling.announce(workspace, client(), event)
+    publish(workspace, name)
+    assert wait_until(lambda: client().now() >= event.end, 60)
+    return event
+
+
+def coins(contracts, workspace: Workspace) -> list[int]:
+    wallets = [Web3.to_checksum_address(home.wallet) for home in workspace.resources().values()]
+    return [contracts.coin.functions.balanceOf(wallet).call() for wallet in wallets]
 
 
 def test_a_settlement_goes_as_far_as_it_can_and_names_the_time_to_look_again(workspace, client):
@@ -96,11 +122,71 @@ def test_a_settlement_goes_as_far_as_it_can_and_names_the_time_to_look_again(wor
     assert calls < 15, "it is asked when there is something to see"
     contracts = attach(client(), workspace.address_book)
     assert Settlement(client(), contracts).state(event.id) is EventState.CLOSED
-    wallets = [Web3.to_checksum_address(home.wallet) for home in workspace.resources().values()]
-    paid = [contracts.coin.functions.balanceOf(wallet).call() for wallet in wallets]
+    paid = coins(contracts, workspace)
     assert len(set(paid)) == 1
     assert paid[0] > 0
 
     supply = contracts.coin.functions.totalSupply().call()
     assert settling.settle_step(workspace, SETTINGS, client(), event) == document
     assert contracts.coin.functions.totalSupply().call() == supply
+
+
+class KilledError(BaseException):
+    """Stands for the end of a process."""
+
+
+def test_what_a_killed_step_had_sent_is_named_and_its_confirmations_are_waited_for(workspace, client):
+    set_window(workspace, 0)
+    deploy(client(), workspace.address_book, Coin("DRC", 2))
+    event = announced(workspace, client, "cut-short")
+    cut = client()
+
+    def die(tickets, progress=None):
+        raise KilledError
+
+    cut.wait = die  # the payment is broadcast, and nobody is left to see it mined
+    with pytest.raises(KilledError):
+        settling.settle_step(workspace, SETTINGS, cut, event)
+    done = settling.settle_step(workspace, SETTINGS, client(), event)
+    assert isinstance(done, Waiting), "opening the chain saw it mined, not confirmed"
+    assert "of 3 confirmations are to come" in done.reason
+    head = 0
+    for _ in range(60):
+        head = client().w3.eth.block_number
+        done = settling.settle_step(workspace, SETTINGS, client(), event)
+        if not isinstance(done, Waiting):
+            break
+        time.sleep(0.5)
+    kinds = {row["purpose"].split()[0]: row for row in done["transactions"]}
+    assert list(kinds)[-5:] == ["opt", "certify", "finalise", "pay", "close"]
+    assert head + 1 - kinds["pay"]["block"] >= SETTINGS.confirmations
+    assert len({row["hash"] for row in done["transactions"]}) == len(done["transactions"])
+
+
+def test_certificates_that_were_taken_back_are_not_certified_again_but_others_are(workspace, client):
+    deploy(client(), workspace.address_book, Coin("DRC", 2))
+    event = announced(workspace, client, "taken-back")
+    assert "may dispute" in settling.settle_step(workspace, SETTINGS, client(), event).reason
+    contracts = attach(client(), workspace.address_book)
+    Disputes(client(), contracts, event.id).withdraw_certification(b"1" * 32)
+    workspace.committed(event.id).unlink()
+
+    done = settling.settle_step(workspace, SETTINGS, client(), event)
+    assert "was taken back" in done.reason
+    assert Settlement(client(), contracts).state(event.id) is EventState.ENDED
+    assert not workspace.committed(event.id).exists(), "so that it can be certified anew"
+
+    publish(workspace, event.id, event_wh=250)
+    assert "may dispute" in settling.settle_step(workspace, SETTINGS, client(), event).reason
+    assert Settlement(client(), contracts).state(event.id) is EventState.CERTIFIED
+
+
+def test_an_event_that_began_without_being_announced_is_refused_before_anything_is_sent(workspace, client):
+    start = client().now() - timedelta(hours=1)
+    event = DREvent("unannounced", PROGRAMME, start, start + timedelta(minutes=30))
+    workspace.add_event(event)
+    publish(workspace, event.id)
+    with pytest.raises(InvalidEventError, match="began without `negawatt announce`") as refused:
+        settling.settle_step(workspace, SETTINGS, client(), event)
+    assert not refused.value.retry_may_help
+    assert not workspace.address_book.exists()
