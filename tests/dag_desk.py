@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from click.testing import CliRunner
+from terminal import Terminal
 
 import dags
 
@@ -21,11 +22,7 @@ HOMES = 6
 
 def negawatt(workspace: Path, *words: object) -> dict[str, Any]:
     """What a command answers."""
-    from negawatt.cli import main
-
-    done = CliRunner().invoke(main, ["-w", str(workspace), *map(str, words), "--json"], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    return Terminal(workspace).json(*words)
 
 
 def an_ended_event(workspace: Path, folder: Path, *, announced: bool = True) -> None:
@@ -52,16 +49,19 @@ def dag_named(dag_id: str) -> DAG:
     raise LookupError(dag_id)
 
 
-def run_dag(dag_id: str, *, due: datetime | None = None, **params: Any) -> Any:
+def run_dag(
+    dag_id: str, *, due: datetime | None = None, before_retry: Callable[[], object] | None = None, **params: Any
+) -> Any:
     """Run a DAG to its end in this process; returns the run.
 
-    Airflow 3.3 can't test a DAG that has deadline alerts, so they are taken off. Nothing is tried again: what fails
-    has failed.
+    Airflow 3.3 can't test a DAG that has deadline alerts, so they are taken off.
 
     Parameters
     ----------
     due : datetime, optional
         When the schedule had it run, as in runs that ``airflow backfill`` makes; by default now.
+    before_retry : callable, optional
+        What happens before a task is tried once more; by default nothing is tried again: what fails has failed.
     params : any
         What its form's fields are filled with.
     """
@@ -69,6 +69,9 @@ def run_dag(dag_id: str, *, due: datetime | None = None, **params: Any) -> Any:
     dag.deadline = None
     for task in dag.tasks:
         task.retries = 0
+        if before_retry:
+            task.retries, task.retry_delay = 1, timedelta(seconds=1)
+            task.on_retry_callback = [lambda _: before_retry()]
     when = {"logical_date": due, "run_after": due} if due else {}
     return dag.test(run_conf=params, **when)
 

@@ -11,18 +11,16 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from click.testing import CliRunner
 from stores import Row, a_batch
+from terminal import Terminal
 from trade_desk import OWN_TARIFF
 
 from batch.parquet_store import ParquetStore
 from domain.intervals import local_day_bounds, slot_of
 from domain.readings import Register
-from negawatt.cli import main
 from negawatt.market_days import folder_of
 from negawatt.market_files import MarketFile, read_market
 from negawatt.settings import Settings
-from negawatt.workspace import Workspace
 
 DAY = date(2025, 6, 11)
 ROOF, LOAD_A, LOAD_B = 600, 100, 800
@@ -31,22 +29,18 @@ ROOF, LOAD_A, LOAD_B = 600, 100, 800
 Wh = Callable[[datetime], int | None]
 
 
-class ForecastMarket:
+class ForecastMarket(Terminal):
     """A workspace with market.toml, a tariff, kept forecasts and a batch store."""
 
     def __init__(self, folder: Path, *, zone: str = "Europe/Paris", minutes: int = 60, day: date = DAY) -> None:
-        self.workspace, self.settings = Workspace(folder), Settings(buckets=2)
-        self.folder, self.zone, self.day = folder, ZoneInfo(zone), day
+        super().__init__(folder, folder)
+        self.settings, self.zone, self.day = Settings(buckets=2), ZoneInfo(zone), day
         (folder / "tariffs").mkdir(parents=True)
         (folder / "forecasts").mkdir()
         (folder / "tariffs" / "own.toml").write_text(OWN_TARIFF)
         self.text = f'participants = "participants.csv"\nzone = "{zone}"\ninterval_minutes = {minutes}\n'
         self.write("market.toml", self.text)
         self.people("A,x,own,homes,,roof,", "B,y,own,homes,site-b,,meter-b")
-
-    def write(self, name: str, *lines: str) -> Path:
-        (self.folder / name).write_text("\n".join(lines) + "\n")
-        return self.folder / name
 
     def people(self, *rows: str) -> None:
         self.write("participants.csv", "participant,site,tariff,load_model,load_site,pv_plants,meter", *rows)
@@ -101,14 +95,6 @@ class ForecastMarket:
 
     def bytes_kept(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(self.kept.iterdir())}
-
-    def run(self, *words: object, exit_code: int = 0) -> str:
-        done = CliRunner().invoke(main, ["-w", str(self.folder), *map(str, words)])
-        assert done.exit_code == exit_code, done.output
-        return done.output if exit_code else done.stdout
-
-    def json(self, *words: object) -> dict:
-        return json.loads(self.run(*words, "--json"))
 
     def match(self, *words: object) -> dict:
         return self.json("match", self.folder / "market.toml", "--day", self.day, *words)

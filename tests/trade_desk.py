@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from click.testing import CliRunner
 from kiee_table7 import TARIFFS, capacities, half_hours
-
-from negawatt.cli import main
+from terminal import Terminal
 
 DAY = "2021-02-01"
 WALLETS = {site: f"0x{n + 1:040x}" for n, site in enumerate("ABC")}
@@ -40,11 +37,11 @@ hours = { flat = ["00:00-24:00"] }
 """
 
 
-class Desk:
+class Desk(Terminal):
     """A terminal in one workspace, beside the files of the paper's market in whole watt-hours."""
 
     def __init__(self, folder, wallets: Sequence[str] = tuple(WALLETS.values())) -> None:
-        self.folder, self.workspace = folder, folder / "workspace"
+        super().__init__(folder / "workspace")
         people = [f"{site},{site},{TARIFFS[site]},{wallet}" for site, wallet in zip("ABC", wallets, strict=True)]
         self.write("participants.csv", "participant,site,tariff,wallet", *people)
         self.write("distances.csv", "from,to,km", "A,B,1.2", "B,C,0.8", "A,C,2")
@@ -58,18 +55,6 @@ class Desk:
             for site, over, lacking in zip("ABC", *capacities(volumes), strict=True):
                 yield f"{site},{start.astimezone(zone).isoformat()},{round(over / 10)},{round(lacking / 10)}"
 
-    def write(self, name: str, *lines: str):
-        (self.folder / name).write_text("\n".join(lines) + "\n")
-        return self.folder / name
-
-    def run(self, *words: object, exit_code: int = 0) -> str:
-        done = CliRunner().invoke(main, ["-w", str(self.workspace), *map(str, words)])
-        assert done.exit_code == exit_code, done.output
-        return done.output if exit_code else done.stdout
-
-    def json(self, *words: object) -> dict:
-        return json.loads(self.run(*words, "--json"))
-
     def match(self, *words: object) -> dict:
         return self.json("match", self.folder / "market.toml", self.folder / "capacities.csv", *words)
 
@@ -78,7 +63,7 @@ class Desk:
 
     def metered(self, change=lambda name, start, export, imported: (export, imported)):
         """Meter readings of every interval that was traded: as agreed, unless changed."""
-        with (self.workspace / "market" / DAY / "positions.csv").open() as lines:
+        with (self.workspace.folder / "market" / DAY / "positions.csv").open() as lines:
             rows = list(csv.DictReader(lines))
         out = []
         for row in rows:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 from energy_desk import BUYER, EVENING, METER, METER_OPERATOR, MORNING, NOON, SELLER, STRANGER, TOKEN
 from eth_account import Account
+from terminal import Terminal
 
 from domain.errors import NegawattError
-from negawatt.cli import main
 from negawatt.cli_energy import energy
 from negawatt.cli_energy_base import parse_amount, parse_time
 from serving.anvil import anvil
@@ -24,34 +23,25 @@ PASSWORD = "not a secret: made for this test"
 DAY = "2025-06-10"  # over when the chain begins, on the 11th at 8:00
 
 
-class Counter:
-    """A terminal in one workspace, on a chain that stays up between commands."""
+class Counter(Terminal):
+    """A terminal for ``energy``, on a chain that stays up between commands."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self.folder, self.url = folder, url
+        super().__init__(folder / "workspace")
+        self.url = url
         self.accounts = Chain(url, reader=True).w3.eth.accounts
 
-    def run(self, *words: object, exit_code: int = 0, account: int | None = None) -> Result:
+    def run(self, *words: object, exit_code: int = 0, account: int | None = None) -> str:
         who = [] if account is None else ["--account", account]
-        said = ["-w", self.folder / "workspace", "energy", *words, *who, "--chain", self.url]
-        result = CliRunner().invoke(main, [str(word) for word in said])
-        assert result.exit_code == exit_code, result.output
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    def json(self, *words: object, account: int | None = None) -> dict:
-        return json.loads(self.run(*words, "--json", account=account).stdout)
+        return super().run("energy", *words, *who, "--chain", self.url, exit_code=exit_code)
 
     def refused(self, *words: object, account: int | None = None, exit_code: int = 1) -> str:
-        return self.run(*words, account=account, exit_code=exit_code).output.replace("\n", " ")
+        return self.run(*words, account=account, exit_code=exit_code).replace("\n", " ")
 
     def trades(self, *rows: tuple[int, int, int]) -> Path:
         """A CSV file: seller, buyer, value in tenths of a token; 1000 Wh each."""
-        path = self.folder / "trades.csv"
         lines = [f"{self.accounts[s]},{self.accounts[b]},1000,{tenths * TOKEN // 10}" for s, b, tenths in rows]
-        path.write_text("\n".join(["seller,buyer,wh,value", *lines]) + "\n")
-        return path
+        return self.write("trades.csv", "seller,buyer,wh,value", *lines)
 
 
 @pytest.fixture
@@ -72,8 +62,8 @@ def offer(counter: Counter, wh: int = 5000) -> int:
 
 
 @pytest.mark.parametrize("command", list(energy.commands))
-def test_every_command_explains_itself_and_speaks_json(command):
-    said = CliRunner().invoke(main, ["energy", command, "--help"]).output
+def test_every_command_explains_itself_and_speaks_json(command, tmp_path):
+    said = Terminal(tmp_path).run("energy", command, "--help")
     assert "--json" in said
     assert "--chain" in said
     options = [p for p in energy.commands[command].params if isinstance(p, click.Option) and p.name != "help"]
@@ -143,9 +133,9 @@ def test_without_a_statement_the_buyer_gets_everything_back(counter):
 
 @pytest.mark.stack
 def test_people_see_tables_and_what_is_wrong_in_a_sentence(counter):
-    assert "100.00 NRG" in counter.run("balance", account=BUYER).output
+    assert "100.00 NRG" in counter.run("balance", account=BUYER)
     offer(counter)
-    assert "0.20 NRG" in counter.run("offers").output
+    assert "0.20 NRG" in counter.run("offers")
     for words, account, says in (
         (("buy", 1, 9000, "--max-price", "0.20"), BUYER, "less is left than the buyer wants"),
         (("buy", 1, 1000, "--max-price", "0.19"), BUYER, "costs more than the buyer wants to pay"),
@@ -206,9 +196,7 @@ def test_without_contracts_the_command_that_makes_them_is_named(tmp_path):
 @pytest.mark.stack
 def test_the_built_in_chain_keeps_trades_between_commands(tmp_path):
     def run(*words: str) -> dict:
-        result = CliRunner().invoke(main, ["-w", str(tmp_path), "energy", *words, "--json"])
-        assert result.exit_code == 0, result.output
-        return json.loads(result.stdout)
+        return Terminal(tmp_path).json("energy", *words)
 
     run("deploy", "--symbol", "SUN", "--decimals", "6", "--statement-hours", "2", "--dispute-hours", "1")
     run("post-rate", "10.5")
@@ -250,7 +238,7 @@ def test_a_day_is_settled_once_and_checked_by_its_file(grids):
     published = Path(settled["published"])
     assert published == grids.folder / "workspace" / "trades" / f"{DAY}.jsonl"
     assert grids.json("verify-day", published)["holds"]
-    assert "8 of 8 checks hold" in grids.run("verify-day", published).output
+    assert "8 of 8 checks hold" in grids.run("verify-day", published)
     assert grids.json("withdraw", 55, account=c)["free"] == 0
     assert "is executed on chain" in grids.refused("settle-day", grids.trades((a, b, 40)), "--day", DAY)
 
@@ -262,7 +250,7 @@ def test_on_a_chain_with_a_clock_of_its_own_a_day_waits_and_can_be_retracted(gri
     monkeypatch.setattr(Chain, "simulated", False)
     proposed = grids.json("settle-day", grids.trades((a, b, 40)), "--day", DAY)
     assert proposed["state"] == "proposed"
-    assert "run it again from 2025-06-12" in grids.run("settle-day", grids.trades((a, b, 40)), "--day", DAY).output
+    assert "run it again from 2025-06-12" in grids.run("settle-day", grids.trades((a, b, 40)), "--day", DAY)
     grids.json("verify-day", proposed["published"])
     assert grids.json("retract-day", DAY)["state"] == "none"
     assert "nothing is proposed" in grids.refused("verify-day", proposed["published"], exit_code=4)

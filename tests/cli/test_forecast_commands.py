@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import csv
-import json
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-
-from negawatt.cli import main
+from terminal import Terminal
 
 START = datetime(2024, 10, 1, tzinfo=UTC)
 DAYS = 100
 
 
-class Terminal:
-    """Runs commands in one folder: a hundred days of two homes that cool when it is hot, and the weather."""
+class Homes(Terminal):
+    """A terminal, and in its folder a hundred days of two homes that cool when it is hot, and the weather."""
 
     def __init__(self, folder) -> None:
-        self.folder, self.workspace = folder, folder / "workspace"
+        super().__init__(folder / "workspace")
         random = np.random.default_rng(1)
         hours = np.arange(24 * (DAYS + 20))
         heat = 18 + np.repeat(random.normal(0, 5, DAYS + 20), 24) + 5 * np.sin(2 * np.pi * (hours - 9) / 24)
@@ -37,27 +34,14 @@ class Terminal:
                 rows.append(f"{home},{(START + timedelta(hours=h)).isoformat()},{wh:.0f}")
         self.loads = self.write("homes.csv", "meter,interval_start,import_wh", *rows)
 
-    def write(self, name: str, *lines: str):
-        (self.folder / name).write_text("\n".join(lines) + "\n")
-        return self.folder / name
-
-    def run(self, *words: object, exit_code: int = 0) -> str:
-        done = CliRunner().invoke(main, ["-w", str(self.workspace), *map(str, words)])
-        assert done.exit_code == exit_code, done.output
-        return done.output if exit_code else done.stdout
-
-    def json(self, *words: object) -> dict:
-        said = self.run(*words, "--json")
-        return json.loads(said, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
-
     @property
     def given(self) -> tuple[object, ...]:
         return ("--load", self.loads, "--site-column", "meter", "--weather", self.weather)
 
 
 @pytest.fixture(scope="module")
-def terminal(tmp_path_factory) -> Terminal:
-    return Terminal(tmp_path_factory.mktemp("forecast_commands"))
+def terminal(tmp_path_factory) -> Homes:
+    return Homes(tmp_path_factory.mktemp("forecast_commands"))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +61,7 @@ def test_correlate_gives_a_table_a_page_and_no_nan(terminal):
     }
     assert by["a", "temperature_c"]["r"] > 0.7
     assert by["a", "wind_speed_ms"]["finding"] == "weather.absent"
-    page = (terminal.workspace / "reports" / "correlation.html").read_text()
+    page = (terminal.workspace.folder / "reports" / "correlation.html").read_text()
     assert page.count("<svg") == 6  # three variables of two sites
     assert "the weather has no such column" in page
     assert "http" not in page.replace("http-equiv", "")
@@ -127,7 +111,7 @@ def test_a_model_is_trained_judged_and_used(terminal):
     judged = terminal.json("forecast", "evaluate", "homes", *given, "--from", "2024-12-21", "--to", "2025-01-03")
     assert judged["errors"]["model"]["all"]["mape_pct"] < 10
     assert set(judged["sites"]) == {"a", "b"}
-    assert "<svg" in (terminal.workspace / "reports" / "forecast-homes.html").read_text()
+    assert "<svg" in (terminal.workspace.folder / "reports" / "forecast-homes.html").read_text()
     told = terminal.json("forecast", "predict", "homes", *given, "--day", "2025-01-04")
     assert (told["weather_kind"], told["intervals"], told["not_forecast"]) == ("actual", 48, 0)
     with open(told["file"], newline="") as lines:

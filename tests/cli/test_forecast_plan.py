@@ -7,15 +7,11 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
-from stores import Row, a_batch
+from planned_homes import LOAD, ROOF, WEATHER, two_homes
+from terminal import Terminal
 
-from batch.parquet_store import ParquetStore
 from domain.errors import NegawattError
-from domain.intervals import slot_of
-from negawatt.cli import main
 from negawatt.forecast_plan import ForecastFileError, read_plan
 from negawatt.kept_forecasts import read_kept
 from negawatt.scheduled_forecasts import SomeFailedError, planned_models, scheduled_predict, scheduled_train
@@ -24,29 +20,7 @@ from negawatt.workspace import Workspace
 
 START = datetime(2024, 10, 1, tzinfo=UTC)
 DAYS = 90
-PLAN = """
-zone = "Asia/Seoul"
-
-[weather]
-learn = "weather.csv"
-learn_kind = "actual"
-predict = "weather.csv"
-predict_kind = "forecast"
-
-[[load]]
-name = "homes"
-model = "lightgbm"
-holidays = "KR"
-validation_days = 14
-folds = 1
-"""
-ROOF = """
-[[pv]]
-name = "roof"
-capacity_kw = 300
-latitude = 21.0
-longitude = 105.8
-"""
+PLAN = WEATHER + LOAD
 
 
 @pytest.fixture
@@ -106,7 +80,7 @@ def test_an_entry_may_have_weather_of_its_own_and_a_file_for_each_day(workspace)
         (PLAN + ROOF.replace("latitude = 21.0", "latitude = 210"), "pv roof: PV plant: latitude_deg 210"),
         (PLAN + ROOF.replace("latitude = 21.0", ""), "pv roof: latitude: missing; expected degrees"),
         (PLAN + ROOF + "interval_minutes = 7\n", "interval_minutes: expected one of 5, 10, 15, 30, 60, got 7"),
-        (PLAN.partition("[[load]]")[0], "expected a [[load]] or a [[pv]], found none"),
+        (WEATHER, "expected a [[load]] or a [[pv]], found none"),
         ("zone = \n", "forecast.toml"),
     ],
 )
@@ -118,9 +92,7 @@ def test_a_plan_that_cannot_be_is_refused_with_its_key(workspace, text, problem)
 
 
 def test_without_a_plan_the_sentence_says_where_it_belongs(workspace):
-    done = CliRunner().invoke(main, ["-w", str(workspace.folder), "forecast", "train"])
-    assert done.exit_code == 1
-    assert "forecast.toml: no such file" in done.output
+    assert "forecast.toml: no such file" in Terminal(workspace.folder).run("forecast", "train", exit_code=1)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +104,23 @@ def test_without_a_plan_the_sentence_says_where_it_belongs(workspace):
     ],
 )
 def test_flags_belong_to_a_name(workspace, words, said):
-    done = CliRunner().invoke(main, ["-w", str(workspace.folder), "forecast", *words])
-    assert done.exit_code == 2
-    assert said in done.output
+    assert said in Terminal(workspace.folder).run("forecast", *words, exit_code=2)
+
+
+def test_of_several_failures_one_that_may_pass_is_worth_a_retry(workspace):
+    two_homes(workspace.folder, START, days=2)
+    (workspace.folder / "weather.csv").rename(workspace.folder / "gone.csv")
+    a_plan(workspace, WEATHER + ROOF + ROOF.replace('"roof"', '"barn"'))
+    with pytest.raises(SomeFailedError, match="barn: no file of weather") as lacking:
+        scheduled_predict(workspace, Settings(), now=START)
+    assert not lacking.value.retry_may_help
+    (workspace.folder / "gone.csv").rename(workspace.folder / "weather.csv")
+    a_plan(workspace, PLAN + LOAD.replace('"homes"', '"others"'))
+    for lost in workspace.store.rglob("*.parquet"):
+        lost.unlink()
+    with pytest.raises(SomeFailedError, match="is lost") as failed:
+        scheduled_train(workspace, Settings(), now=START + timedelta(days=2))
+    assert failed.value.retry_may_help
 
 
 # --- real models -------------------------------------------------------------------------------------------
@@ -143,29 +129,7 @@ def test_flags_belong_to_a_name(workspace, words, said):
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory) -> Workspace:
     """Ninety days of two homes that cool when it is hot, in the batch store, and weather to the day after."""
-    workspace = Workspace(tmp_path_factory.mktemp("planned"))
-    random = np.random.default_rng(1)
-    hours = np.arange(24 * (DAYS + 24))
-    heat = 18 + np.repeat(random.normal(0, 5, DAYS + 24), 24) + 5 * np.sin(2 * np.pi * (hours - 9) / 24)
-    begin = START - timedelta(days=20)
-    sun = [600 if 0 <= h % 24 < 9 else 0 for h in range(len(hours))]
-    rows = [
-        f"{(begin + timedelta(hours=int(h))).isoformat()},{heat[h]:.2f},{sun[h]},{sun[h] // 8}"
-        for h in range(len(hours))
-    ]
-    text = "\n".join(["interval_start,temperature_c,direct_wm2,diffuse_wm2", *rows]) + "\n"
-    (workspace.folder / "weather.csv").write_text(text)
-    readings = [
-        Row(
-            home,
-            slot_of(START, 60) + h,
-            round((500 + 400 * n) * (1 + 0.05 * max(heat[20 * 24 + h] - 18, 0)) * random.uniform(0.95, 1.05)),
-        )
-        for n, home in enumerate(("a", "b"))
-        for h in range(24 * DAYS)
-    ]
-    ParquetStore(workspace.store, buckets=2).append([a_batch(readings)])
-    return workspace
+    return two_homes(tmp_path_factory.mktemp("planned"), START, DAYS)
 
 
 @pytest.mark.stack
@@ -226,10 +190,8 @@ def test_one_that_fails_does_not_hold_up_the_others(homes):
 @pytest.mark.stack
 def test_at_a_terminal_a_plan_needs_no_flag(homes):
     pytest.importorskip("pvlib", reason="pvlib isn't installed")
-    a_plan(homes, PLAN.partition("[[load]]")[0] + ROOF)
-    words = ["-w", str(homes.folder), "forecast", "predict", "--day", "2024-12-20"]
-    done = CliRunner().invoke(main, [*words, "--json"])
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["forecasts"][0]["file"] == "roof-2024-12-20.csv"
-    assert "Forecasts of 2024-12-20 (Asia/Seoul)" in CliRunner().invoke(main, words).output
-    assert "nothing to train" in CliRunner().invoke(main, [*words[:3], "train"]).output
+    a_plan(homes, WEATHER + ROOF)
+    terminal, words = Terminal(homes.folder), ("forecast", "predict", "--day", "2024-12-20")
+    assert terminal.json(*words)["forecasts"][0]["file"] == "roof-2024-12-20.csv"
+    assert "Forecasts of 2024-12-20 (Asia/Seoul)" in terminal.run(*words)
+    assert "nothing to train" in terminal.run("forecast", "train")

@@ -7,10 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from eth_account import Account
-
-from negawatt.cli import main
+from terminal import Terminal
 
 pytestmark = pytest.mark.stack
 
@@ -21,7 +19,7 @@ PASSWORD = "not a secret: made for this test"
 def negawatt(folder: Path, *words: object, exit_code: int = 0) -> dict:
     """Run a command in this process, so that Spark starts once."""
     with contextlib.chdir(folder):
-        done = CliRunner().invoke(main, ["-w", "workspace", *map(str, words), "--json"])
+        done = Terminal(Path("workspace")).invoke(*words, "--json")
     assert done.exit_code == exit_code, done.stderr or done.exception
     return json.loads(done.stdout) if done.stdout else {"error": done.stderr}
 

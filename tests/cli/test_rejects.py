@@ -10,13 +10,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from terminal import Terminal
 
 from domain.readings import make_readings
 from ingest.bus import BusError
 from ingest.messages import encode
 from ingest.rejects import Code, Reject, RejectsFile
-from negawatt.cli import main
 from negawatt.rejects import rejected_between
 from negawatt.settings import Settings
 from negawatt.workspace import Workspace
@@ -90,9 +89,8 @@ def test_rejects_of_an_import_under_way_do_not_count_yet(workspace):
 def test_what_an_import_says_that_it_refused_is_what_is_counted(workspace, tmp_path):
     lines = ["meter,interval_start,import_wh", "a,2025-06-11T08:00Z,1", "a,2025-06-11T08:30Z,-1", "a,yesterday,1"]
     (tmp_path / "meters.csv").write_text("\n".join(lines) + "\n")
-    words = ["-w", str(workspace.folder), "ingest", str(tmp_path / "meters.csv"), "--max-rejects", "100", "--json"]
     began = datetime.now(UTC) - timedelta(seconds=1)
-    said = json.loads(CliRunner().invoke(main, words, catch_exceptions=False).stdout)
+    said = Terminal(workspace.folder).json("ingest", tmp_path / "meters.csv", "--max-rejects", 100)
     found = rejected_between(workspace, Settings(), began, datetime.now(UTC) + timedelta(seconds=1))
     assert (found["rows"], found["by_code"]) == (said["rejected"], said["rejected_by_code"])
     assert found["rows"] == 2

@@ -8,13 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from terminal import Terminal
 
-from negawatt.cli import main
 from negawatt.demo import demo_wallet
 from negawatt.screening import screen
 from negawatt.settings import Settings
-from negawatt.workspace import Workspace
 
 SEOUL = ZoneInfo("Asia/Seoul")
 FIRST, LAST = date(2025, 7, 16), date(2025, 9, 28)
@@ -29,33 +27,17 @@ def usage(meter: str, day: date, clock: int) -> int:
     return (400, 1600)[(5 * weeks + weekday) % 2]
 
 
-class Terminal:
-    """Runs commands in one workspace with hourly readings of two homes; a third has none."""
-
-    def __init__(self, folder) -> None:
-        self.folder, self.workspace = folder, folder / "workspace"
-
-    def run(self, *words: object, exit_code: int = 0) -> str:
-        done = CliRunner().invoke(main, ["-w", str(self.workspace), *map(str, words)])
-        assert done.exit_code == exit_code, done.output
-        return done.output if exit_code else done.stdout
-
-    def json(self, *words: object) -> dict:
-        return json.loads(self.run("screen", *words, "--json"))
-
-    def write(self, name: str, text: str):
-        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / name).write_text(text)
-        return self.folder / name
-
-    def call_event(self, name: str, day: str, start: str, end: str, programme: str = "kpx-max-4-of-5") -> None:
-        text = f'id = "{name}"\nprogramme = "{programme}"\nstart = {day}T{start}+09:00\nend = {day}T{end}+09:00\n'
-        self.write(f"workspace/events/{name}.toml", text)
+def call_event(
+    terminal: Terminal, name: str, day: str, start: str, end: str, programme: str = "kpx-max-4-of-5"
+) -> None:
+    text = f'id = "{name}"\nprogramme = "{programme}"\nstart = {day}T{start}+09:00\nend = {day}T{end}+09:00\n'
+    terminal.write(f"workspace/events/{name}.toml", text)
 
 
 @pytest.fixture
 def terminal(tmp_path) -> Terminal:
-    terminal = Terminal(tmp_path)
+    """In a workspace with hourly readings of two homes; a third has none."""
+    terminal = Terminal(tmp_path / "workspace")
     lines = ["meter,interval_start,import_wh"]
     for meter in ("calm", "wild"):
         for n in range((LAST - FIRST).days + 1):
@@ -67,8 +49,8 @@ def terminal(tmp_path) -> Terminal:
     terminal.run(
         "ingest",
         "--resources",
-        terminal.write("homes.csv", "\n".join(["meter,contracted_w,wallet", *homes]) + "\n"),
-        terminal.write("readings.csv", "\n".join(lines) + "\n"),
+        terminal.write("homes.csv", "meter,contracted_w,wallet", *homes),
+        terminal.write("readings.csv", *lines),
     )
     return terminal
 
@@ -80,7 +62,7 @@ def test_the_command_explains_itself(terminal):
 
 
 def test_each_home_gets_its_best_rule_and_what_is_to_be_known(terminal):
-    done = terminal.json("kpx-max-4-of-5")
+    done = terminal.json("screen", "kpx-max-4-of-5")
     assert (done["window"], done["zone"], done["day_type"]) == ("17:00-18:00", "Asia/Seoul", "weekday")
     # Six weeks of weekdays up to Sunday the 28th.
     assert (done["proxy_days"], done["first_day"], done["last_day"]) == (30, "2025-08-18", "2025-09-26")
@@ -116,18 +98,18 @@ days = 10
 look_back_days = 30
 """
     terminal.write("workspace/programmes/plain.toml", rule)
-    done = terminal.json("plain", "--days", "20")
+    done = terminal.json("screen", "plain", "--days", "20")
     (row,) = (row for row in done["worst"] if row["meter"] == "wild")
     assert done["proxy_days"] == 20
     assert (row["own_rrmse_pct"], row["own_bias_pct"], row["own_variability_pct"]) == (60.0, 0.0, 60.0)
     assert (row["best"], row["rrmse_pct"], row["actual_wh"], row["days"]) == ("10 in 10", 60.0, 20_000, 20)
     assert row["findings"] == ["baseline.poor_fit"]
-    assert "10 in 10" in [one["baseline"] for one in terminal.json("kpx-max-4-of-5")["baselines"]]
+    assert "10 in 10" in [one["baseline"] for one in terminal.json("screen", "kpx-max-4-of-5")["baselines"]]
 
 
 def test_the_file_has_every_home_with_every_rule_and_comes_out_the_same_again(terminal):
-    done = terminal.json("kpx-max-4-of-5")
-    expected = terminal.workspace / "screening" / "kpx-max-4-of-5" / "2025-09-28-weekday.parquet"
+    done = terminal.json("screen", "kpx-max-4-of-5")
+    expected = terminal.workspace.folder / "screening" / "kpx-max-4-of-5" / "2025-09-28-weekday.parquet"
     assert done["file"] == str(expected)
     first = expected.read_bytes()
     rows = {row["meter"]: row for row in pq.read_table(expected).to_pylist()}
@@ -139,25 +121,25 @@ def test_the_file_has_every_home_with_every_rule_and_comes_out_the_same_again(te
         ["baseline.few_days"],
     )
     assert [one["days"] for one in rows["wild"]["baselines"]] == [30, 30, 30, 30]
-    terminal.json("kpx-max-4-of-5")
+    terminal.json("screen", "kpx-max-4-of-5")
     assert expected.read_bytes() == first
 
 
 def test_the_usual_window_is_that_of_most_events_and_their_days_stand_for_none(terminal):
-    terminal.call_event("e1", "2025-09-24", "18:00:00", "20:00:00")
-    terminal.call_event("e2", "2025-09-17", "18:00:00", "20:00:00")
-    terminal.call_event("e3", "2025-09-25", "10:00:00", "11:00:00")
-    terminal.call_event("e4", "2025-09-26", "09:00:00", "10:00:00", programme="kpx-mid-6-of-10")
-    done = terminal.json("kpx-max-4-of-5")
+    call_event(terminal, "e1", "2025-09-24", "18:00:00", "20:00:00")
+    call_event(terminal, "e2", "2025-09-17", "18:00:00", "20:00:00")
+    call_event(terminal, "e3", "2025-09-25", "10:00:00", "11:00:00")
+    call_event(terminal, "e4", "2025-09-26", "09:00:00", "10:00:00", programme="kpx-mid-6-of-10")
+    done = terminal.json("screen", "kpx-max-4-of-5")
     assert done["window"] == "18:00-20:00"
     # Four days of events fewer, so four more before 18 August; Liberation Day, the 15th, is none of them.
     assert (done["proxy_days"], done["last_day"], done["first_day"]) == (30, "2025-09-23", "2025-08-11")
-    chosen = terminal.json("kpx-max-4-of-5", "--from-time", "16:00", "--to-time", "17:00")
+    chosen = terminal.json("screen", "kpx-max-4-of-5", "--from-time", "16:00", "--to-time", "17:00")
     assert chosen["window"] == "16:00-17:00"
 
 
 def test_rules_of_other_calendars_are_compared_when_they_are_named(terminal):
-    done = terminal.json("kpx-max-4-of-5", "--with", "pjm-high-4-of-5", "--day", "2025-09-19")
+    done = terminal.json("screen", "kpx-max-4-of-5", "--with", "pjm-high-4-of-5", "--day", "2025-09-19")
     assert [one["programme"] for one in done["baselines"]][-2:] == ["pjm-high-4-of-5"] * 2
     assert done["last_day"] == "2025-09-19"
 
@@ -172,9 +154,9 @@ bias = { limit_pct = 900, source = "a test" }
 days = { wanted = 12, fewest = 6, source = "a test" }
 """
     terminal.write("workspace/screening.toml", rules)
-    done = terminal.json("kpx-max-4-of-5")
+    done = terminal.json("screen", "kpx-max-4-of-5")
     assert (done["rules"], done["proxy_days"], done["min_days"], done["fits"]) == ("ours", 12, 6, 2)
-    assert terminal.json("kpx-max-4-of-5", "--days", "5")["min_days"] == 5
+    assert terminal.json("screen", "kpx-max-4-of-5", "--days", "5")["min_days"] == 5
     terminal.write("workspace/screening.toml", "id = 'ours'\n")
     assert "screening rules: accuracy: missing" in terminal.run("screen", "kpx-max-4-of-5", exit_code=1)
 
@@ -207,13 +189,13 @@ def test_half_a_window_is_a_misunderstanding(terminal):
 
 def test_days_that_are_not_over_stand_for_none(terminal):
     noon = datetime(2025, 9, 24, 12, tzinfo=SEOUL)
-    done = screen(Workspace(terminal.workspace), Settings(), "kpx-max-4-of-5", now=noon)
+    done = screen(terminal.workspace, Settings(), "kpx-max-4-of-5", now=noon)
     assert done["last_day"] == "2025-09-23"
     json.dumps(done)
 
 
 @pytest.mark.stack
 def test_spark_says_the_same(terminal):
-    here = terminal.json("kpx-max-4-of-5")
-    there = terminal.json("kpx-max-4-of-5", "--on-spark")
+    here = terminal.json("screen", "kpx-max-4-of-5")
+    there = terminal.json("screen", "kpx-max-4-of-5", "--on-spark")
     assert {**there, "seconds": 0} == {**here, "seconds": 0}

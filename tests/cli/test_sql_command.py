@@ -16,15 +16,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from rich.console import Console
+from terminal import Terminal
 
 from domain.errors import StoreError
-from negawatt.cli import main
 from negawatt.cli_sql import open_reader
 from negawatt.demo import demo_wallet
 from negawatt.settings import Settings
@@ -39,45 +38,30 @@ BY_METER += " ON m.id = u.meter GROUP BY m.name ORDER BY home"
 CURVE = "SELECT ts, CAST(SUM(wh) AS BIGINT) AS wh FROM readings_import_60 GROUP BY ts ORDER BY ts"
 
 
-class Terminal:
-    """Runs `negawatt sql` in one workspace: homes a and b, hourly on 1 June 2025, 500 Wh and the hour more."""
+class SqlTerminal(Terminal):
+    """A terminal for ``sql``, whose workspace has homes a and b, hourly on 1 June 2025, 500 Wh and the hour more."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.workspace = folder, folder / "workspace"
+        super().__init__(folder / "workspace")
         rows = ["meter,interval_start,import_wh"]
         rows += [
             f"{m},2025-06-01T{hour:02d}:00Z,{base + hour}"
             for m, base in (("a", 500), ("b", 700))
             for hour in range(24)
         ]
-        homes = "\n".join(["meter,contracted_w,wallet,feeder", *(f"{m},1000,{demo_wallet(m)},north" for m in "ab")])
-        self.main(
-            "ingest", "--resources", self.write("homes.csv", homes + "\n"), self.write("r.csv", "\n".join(rows))
-        )
-
-    def write(self, name: str, text: str) -> Path:
-        (self.folder / name).write_text(text)
-        return self.folder / name
-
-    def main(self, *words: object, exit_code: int = 0, typed: str | None = None):
-        done = CliRunner().invoke(main, ["-w", str(self.workspace), *map(str, words)], input=typed)
-        assert done.exit_code == exit_code, done.output
-        return done
+        homes = "meter,contracted_w,wallet,feeder", *(f"{m},1000,{demo_wallet(m)},north" for m in "ab")
+        self.run("ingest", "--resources", self.write("homes.csv", *homes), self.write("r.csv", *rows))
 
     def sql(self, *words: object, **rest) -> str:
-        done = self.main("sql", *words, **rest)
-        return done.output if done.exit_code else done.stdout
-
-    def json(self, *words: object) -> dict:
-        return json.loads(self.sql(*words, "--json"))
+        return self.run("sql", *words, **rest)
 
     def desk(self, **limits) -> Desk:
-        return Desk(lambda: open_reader(Workspace(self.workspace), Settings()), **limits)
+        return Desk(lambda: open_reader(self.workspace, Settings()), **limits)
 
 
 @pytest.fixture(scope="module")
-def terminal(tmp_path_factory) -> Terminal:
-    return Terminal(tmp_path_factory.mktemp("sql"))
+def terminal(tmp_path_factory) -> SqlTerminal:
+    return SqlTerminal(tmp_path_factory.mktemp("sql"))
 
 
 def test_a_question_is_answered_in_a_table(terminal):
@@ -89,7 +73,9 @@ def test_a_question_is_answered_in_a_table(terminal):
 
 
 def test_the_answer_as_json_has_types_and_exact_times(terminal):
-    found = terminal.json("SELECT ts, meter, wh, CAST(NULL AS DOUBLE) AS gone FROM readings_import_60 WHERE wh = 523")
+    found = terminal.json(
+        "sql", "SELECT ts, meter, wh, CAST(NULL AS DOUBLE) AS gone FROM readings_import_60 WHERE wh = 523"
+    )
     assert found["columns"] == [
         {"name": "ts", "type": "timestamp"},
         {"name": "meter", "type": "integer"},
@@ -116,16 +102,16 @@ def test_the_answer_as_parquet_says_that_times_are_utc(terminal, tmp_path):
 
 def test_a_file_and_standard_input_may_hold_several_statements(terminal):
     file = terminal.write("two.sql", "SELECT COUNT(*) AS meters FROM meters;\n-- and\nSELECT 'x' AS b;\n")
-    for said in (terminal.sql("-f", file), terminal.sql(typed=file.read_text())):
+    for said in (terminal.sql("-f", file), terminal.sql(input=file.read_text())):
         assert said.count("1 row in") == 2
         assert "meters" in said
     assert "there are 2" in terminal.sql("-f", file, "--json", exit_code=2)
-    assert "no statement" in terminal.sql(typed="  \n", exit_code=2)
+    assert "no statement" in terminal.sql(input="  \n", exit_code=2)
 
 
 def test_parameters_are_filled_in(terminal):
     one = "SELECT COUNT(*) AS c FROM readings_import_:minutes WHERE ts >= :from"
-    found = terminal.json(one, "-p", "minutes=60", "-p", "from=2025-06-01T20:00+02:00")
+    found = terminal.json("sql", one, "-p", "minutes=60", "-p", "from=2025-06-01T20:00+02:00")
     assert found["rows"] == [[2 * 6]]  # 18 to 24 h UTC
     assert "no value for from" in terminal.sql(one, "-p", "minutes=60", exit_code=1)
     assert "no parameter nosuch" in terminal.sql(one, "-p", "nosuch=1", exit_code=2)
@@ -154,7 +140,7 @@ def test_nothing_can_be_changed(terminal, statement):
     said = terminal.sql(statement, exit_code=1)
     assert said.startswith("error: ")
     assert terminal.desk().columns() == before
-    assert terminal.json("SELECT COUNT(*) FROM meters")["rows"] == [[2]]
+    assert terminal.json("sql", "SELECT COUNT(*) FROM meters")["rows"] == [[2]]
 
 
 def test_no_file_but_the_store_can_be_read(terminal):
@@ -166,9 +152,9 @@ def test_no_file_but_the_store_can_be_read(terminal):
 
 
 def test_rows_are_limited_and_it_is_said(terminal):
-    found = terminal.json("--rows", 5, CURVE)
+    found = terminal.json("sql", "--rows", 5, CURVE)
     assert (len(found["rows"]), found["more"]) == (5, True)
-    assert terminal.json("--rows", 24, CURVE)["more"] is False
+    assert terminal.json("sql", "--rows", 24, CURVE)["more"] is False
     assert "more than 5 rows, 5 of them shown; --rows fetches more" in terminal.sql("--rows", 5, CURVE)
     assert "48 rows, 8 more than shown" in terminal.sql("SELECT ts, meter FROM readings_import_60")
 
@@ -179,7 +165,7 @@ def test_a_query_that_takes_too_long_is_broken_off(terminal):
     said = terminal.sql("--seconds", 0.3, endless, exit_code=1)
     assert "took longer than 0.3 s and was broken off" in said
     assert time.monotonic() - began < 30
-    assert terminal.json("SELECT 1 AS a")["rows"] == [[1]]
+    assert terminal.json("sql", "SELECT 1 AS a")["rows"] == [[1]]
 
 
 def test_unknown_names_are_answered_with_the_nearest(terminal):
@@ -195,9 +181,8 @@ def test_unknown_names_are_answered_with_the_nearest(terminal):
 
 
 def test_a_workspace_without_readings_says_how_to_bring_some_in(tmp_path):
-    done = CliRunner().invoke(main, ["-w", str(tmp_path / "new"), "sql", "SELECT 1"])
-    assert done.exit_code == 1
-    assert "no readings yet; bring some in: negawatt ingest FILES" in done.output
+    said = Terminal(tmp_path / "new").run("sql", "SELECT 1", exit_code=1)
+    assert "no readings yet; bring some in: negawatt ingest FILES" in said
     assert not (tmp_path / "new").exists()
 
 
@@ -358,12 +343,12 @@ def test_between_questions_the_store_is_free_for_others(terminal):
     desk = terminal.desk()
     desk.ask("SELECT 1 AS a")
     other = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('CREATE TEMP TABLE t (a INTEGER)')"
-    file = terminal.workspace / "speed.duckdb"
+    file = terminal.workspace.speed
     subprocess.run([sys.executable, "-c", other, str(file)], check=True, timeout=60)
 
 
 def test_the_store_itself_would_refuse_what_slipped_through(terminal):
-    reader = open_reader(Workspace(terminal.workspace), Settings())
+    reader = open_reader(terminal.workspace, Settings())
     for change in ("DELETE FROM meters", "WITH gone AS (DELETE FROM meters RETURNING id) SELECT * FROM gone"):
         with pytest.raises(StoreError, match="read-only"):
             reader.query(change)
@@ -371,7 +356,7 @@ def test_the_store_itself_would_refuse_what_slipped_through(terminal):
 
 
 def test_while_another_command_has_the_store_it_is_said(terminal):
-    file = terminal.workspace / "speed.duckdb"
+    file = terminal.workspace.speed
     holder = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", holder, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -391,9 +376,7 @@ def test_a_heavydb_is_asked_by_its_address(heavydb, tmp_path):
     store.close()
 
     def sql(*words: str, exit_code: int = 0) -> str:
-        done = CliRunner().invoke(main, ["-w", str(tmp_path), "sql", "--speed", heavydb, *words])
-        assert done.exit_code == exit_code, done.output
-        return done.output
+        return Terminal(tmp_path).run("sql", "--speed", heavydb, *words, exit_code=exit_code)
 
     assert json.loads(sql("SELECT name FROM meters ORDER BY id", "--json"))["rows"] == [["a"], ["b"]]
     assert "did you mean resources" in sql("SELECT * FROM resource", exit_code=1)

@@ -8,12 +8,10 @@ from datetime import timedelta
 from fractions import Fraction
 
 import pytest
-from click.testing import CliRunner
 from kiee_table7 import TARIFFS, half_hours
 from trade_desk import DAY, GRID, MARKET, OWN_TARIFF, POOL, WALLETS, Desk
 
 from domain.trades import net_positions
-from negawatt.cli import main
 from serving.microgrids import read_trades
 
 
@@ -23,8 +21,8 @@ def desk(tmp_path) -> Desk:
 
 
 @pytest.mark.parametrize("command", ["match", "balance-day", "trade-report"])
-def test_every_command_explains_itself(command):
-    said = CliRunner().invoke(main, [command, "--help"]).output
+def test_every_command_explains_itself(desk, command):
+    said = desk.run(command, "--help")
     assert "--json" in said
     assert len(said.splitlines()) >= 8
 
@@ -55,7 +53,7 @@ def test_groups_and_programme_agree(desk):
 
 def test_matching_again_gives_the_same_bytes(desk):
     desk.match()
-    folder = desk.workspace / "market" / DAY
+    folder = desk.workspace.folder / "market" / DAY
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     rows = (desk.folder / "capacities.csv").read_text().splitlines()
     desk.write("capacities.csv", rows[0], *reversed(rows[1:]))
@@ -72,7 +70,7 @@ def test_without_a_solver_the_day_is_left_to_the_grid_with_findings(desk, monkey
     said = desk.run("match", desk.folder / "market.toml", desk.folder / "capacities.csv", "--method", "lp")
     assert "pip install negawatt[market]" in said
     desk.run("trade-report", DAY)
-    page = (desk.workspace / "market" / DAY / "report.html").read_text()
+    page = (desk.workspace.folder / "market" / DAY / "report.html").read_text()
     assert "20 of 22 intervals were left to the grid" in page
 
 
@@ -92,7 +90,7 @@ def test_as_agreed_nothing_is_settled_with_the_grid(desk):
     assert {(row["to_grid_wh"], row["from_grid_wh"]) for row in done["participants"]} == {(0, 0)}
     assert done["grid_net"] == 0
     assert done["findings"] == []
-    day = read_trades(desk.workspace / "market" / DAY / "trades.csv", half_hours()[0][0].date())
+    day = read_trades(desk.workspace.folder / "market" / DAY / "trades.csv", half_hours()[0][0].date())
     assert done["trades"] == len(day.trades) == 4  # A to B, A to C, B to A, B to C
     matched = desk.match()["participants"]
     for row in matched:
@@ -113,7 +111,7 @@ def test_what_lacks_is_bought_from_the_grid_and_settled_in_rows(desk):
     assert (a["from_grid_wh"], a["to_grid_wh"]) == (1000, 0)
     assert Fraction(a["grid_charges"], per) == 1555  # a kWh at A's standard price
     assert done["grid_net"] == a["grid_charges"]
-    day = read_trades(desk.workspace / "market" / DAY / "trades.csv", half_hours()[0][0].date())
+    day = read_trades(desk.workspace.folder / "market" / DAY / "trades.csv", half_hours()[0][0].date())
     nets = dict(net_positions(day.trades))
     assert nets[GRID] == 155_500
     assert POOL not in nets
@@ -122,7 +120,7 @@ def test_what_lacks_is_bought_from_the_grid_and_settled_in_rows(desk):
 
 def test_a_seller_far_off_is_a_finding(desk):
     # The grid pays 10 and charges 20. Who sells at 15 and doesn't deliver has to buy at 20.
-    own = desk.workspace / "tariffs"
+    own = desk.workspace.folder / "tariffs"
     own.mkdir(parents=True)
     (own / "own.toml").write_text(OWN_TARIFF)
     desk.write("participants.csv", "participant,site,tariff", *(f"{site},{site},own" for site in "ABC"))
@@ -142,7 +140,7 @@ def test_a_missing_reading_settles_nothing(desk):
     desk.write("metered.csv", *lines[:3], *lines[4:])
     said = desk.run("balance-day", desk.folder / "market.toml", DAY, path, exit_code=1)
     assert "no reading of" in said
-    assert not (desk.workspace / "market" / DAY / "statement.json").exists()
+    assert not (desk.workspace.folder / "market" / DAY / "statement.json").exists()
 
 
 def test_many_of_one_site_need_a_pool(desk):
@@ -183,7 +181,7 @@ def test_a_day_that_is_not_matched_cannot_be_settled_or_shown(desk):
 
 def test_the_page_shows_the_papers_figures(desk):
     desk.match()
-    page = (desk.run("trade-report", DAY), (desk.workspace / "market" / DAY / "report.html").read_text())[1]
+    page = (desk.run("trade-report", DAY), (desk.workspace.folder / "market" / DAY / "report.html").read_text())[1]
     assert "A as seller" in page
     assert "C as buyer" in page
     assert "5,985.7" in page  # Table 7 at 11:00: 5,985.81 by whole watt-hours
@@ -193,7 +191,7 @@ def test_the_page_shows_the_papers_figures(desk):
     assert "http" not in page.replace("http-equiv", "")
     desk.balance()
     desk.run("trade-report", DAY)
-    assert "After delivery" in (desk.workspace / "market" / DAY / "report.html").read_text()
+    assert "After delivery" in (desk.workspace.folder / "market" / DAY / "report.html").read_text()
 
 
 def test_a_statement_of_an_older_matching_is_not_shown(desk):
@@ -202,7 +200,7 @@ def test_a_statement_of_an_older_matching_is_not_shown(desk):
     desk.write("market.toml", MARKET.replace("30", '30\nprice = "pay-as-bid"'))
     desk.match()
     desk.run("trade-report", DAY)
-    assert "After delivery" not in (desk.workspace / "market" / DAY / "report.html").read_text()
+    assert "After delivery" not in (desk.workspace.folder / "market" / DAY / "report.html").read_text()
 
 
 # --- what is refused ---------------------------------------------------------------------------------------
@@ -258,16 +256,15 @@ def test_market_files_that_cannot_be_are_refused_with_their_key(desk, text, prob
 
 
 def test_an_own_tariff_with_a_hole_is_refused_with_its_times(desk):
-    own = desk.workspace / "tariffs"
+    own = desk.workspace.folder / "tariffs"
     own.mkdir(parents=True)
     from negawatt.market_files import find_tariff
-    from negawatt.workspace import Workspace
 
     (own / "own.toml").write_text(OWN_TARIFF.replace("24:00", "23:00"))
     desk.write("participants.csv", "participant,site,tariff", "A,A,own", "B,B,own", "C,C,own")
     assert "weekday, 23:00-24:00: no price" in desk.refused()
     (own / "own.toml").write_text(OWN_TARIFF)
-    assert find_tariff(Workspace(desk.workspace), "own").id == "own"
+    assert find_tariff(desk.workspace, "own").id == "own"
 
 
 def test_other_days_of_the_file_are_left_alone(desk):

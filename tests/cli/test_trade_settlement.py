@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 
 import pytest
-from click.testing import CliRunner
 from energy_desk import MORNING, TOKEN
 from trade_desk import DAY, MARKET, Desk
 
-from negawatt.cli import main
 from serving.anvil import anvil
 from serving.chain import Chain
 
@@ -28,10 +25,7 @@ def test_a_matched_day_is_settled_by_its_net_amounts(tmp_path):
         desk = Desk(tmp_path, [accounts[n] for n in SITES.values()])
 
         def energy(*words: object, account: int = 0) -> dict:
-            said = ["-w", desk.workspace, "energy", *words, "--account", account, "--chain", node.url, "--json"]
-            done = CliRunner().invoke(main, [str(word) for word in said])
-            assert done.exit_code == 0, done.output
-            return json.loads(done.stdout)
+            return desk.json("energy", *words, "--account", account, "--chain", node.url)
 
         energy("deploy")
         energy("post-rate", 2000)
@@ -56,11 +50,4 @@ def test_a_matched_day_is_settled_by_its_net_amounts(tmp_path):
         grid = Fraction(statement["grid_net"], statement["fine_units_per_minor_unit"]) * MILLI
         assert abs(settled["net"][accounts[GRID].lower()] - grid) <= 4
         assert sum(settled["net"].values()) == 0
-        assert (
-            CliRunner()
-            .invoke(
-                main, ["-w", str(desk.workspace), "energy", "verify-day", settled["published"], "--chain", node.url]
-            )
-            .exit_code
-            == 0
-        )
+        desk.run("energy", "verify-day", settled["published"], "--chain", node.url)

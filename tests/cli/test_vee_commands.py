@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from stores import assert_equal_blocks, whole
+from terminal import Terminal
 
 from batch.parquet_store import ParquetStore
-from negawatt.cli import main
 from negawatt.demo import demo_wallet
 from speed.duckdb_store import DuckDBStore
 
@@ -20,23 +17,8 @@ DAY_30 = 20_269 * 24
 """Slot of the 30th's midnight: 20,269 days since 1970."""
 
 
-class Terminal:
-    """Runs commands in one workspace, which has readings of June 2025 with a gap and a wrong reading on the 30th."""
-
-    def __init__(self, folder) -> None:
-        self.folder, self.workspace = folder, folder / "workspace"
-
-    def run(self, *words: object, exit_code: int = 0) -> str:
-        done = CliRunner().invoke(main, ["-w", str(self.workspace), *map(str, words)])
-        assert done.exit_code == exit_code, done.output
-        return done.output if exit_code else done.stdout
-
-    def json(self, *words: object) -> dict:
-        return json.loads(self.run(*words, "--json"))
-
-    def write(self, name: str, text: str):
-        (self.folder / name).write_text(text)
-        return self.folder / name
+class VeeTerminal(Terminal):
+    """A terminal, and files of readings of June 2025 with a gap and a wrong reading on the 30th."""
 
     def readings(self, hours=range(30 * 24), name="readings.csv", revision=0, **changed: int):
         """Hourly, 500 Wh and a little more each hour; on the 30th ``a`` lacks 10 to 12 h, ``b`` has 30 kWh at 3 h."""
@@ -50,15 +32,15 @@ class Terminal:
                 elif meter == "a" and day == 29 and clock in (10, 11, 12):
                     continue
                 lines.append(f"{meter},2025-06-{day + 1:02d}T{clock:02d}:00Z,{wh},{revision}")
-        return self.write(name, "\n".join(lines) + "\n")
+        return self.write(name, *lines)
 
 
 @pytest.fixture
-def terminal(tmp_path) -> Terminal:
-    terminal = Terminal(tmp_path)
+def terminal(tmp_path) -> VeeTerminal:
+    terminal = VeeTerminal(tmp_path / "workspace")
     feeders = {"a": "north", "b": "south", "c": "south"}
     rows = [f"{meter},1000,{demo_wallet(meter)},{feeders[meter]}" for meter in METERS]
-    homes = terminal.write("homes.csv", "\n".join(["meter,contracted_w,wallet,feeder", *rows]) + "\n")
+    homes = terminal.write("homes.csv", "meter,contracted_w,wallet,feeder", *rows)
     terminal.run("ingest", "--resources", homes, terminal.readings())
     return terminal
 
@@ -83,18 +65,18 @@ def test_a_day_is_checked_and_estimated_in_both_layers(terminal):
     (log,) = done["logs"]
     assert {row["by"] for row in pq.read_table(log).to_pylist()} == {"the operator"}
     slots = np.arange(DAY_30, DAY_30 + 24)[None]
-    speed = DuckDBStore(terminal.workspace / "speed.duckdb")
+    speed = DuckDBStore(terminal.workspace.speed)
     block = speed.read_slots(slots, 60)
     speed.close()
     assert block.estimated.sum(axis=(1, 2)).tolist() == [3, 1]
-    assert_equal_blocks(whole(ParquetStore(terminal.workspace / "store"), slots), block)
+    assert_equal_blocks(whole(ParquetStore(terminal.workspace.store), slots), block)
 
 
 def test_again_nothing_is_edited_or_logged(terminal):
     terminal.json("vee", "--day", "2025-06-30")
     again = terminal.json("vee", "--day", "2025-06-30")
     assert (again["edits"], again["logs"], again["estimated_before"]) == (0, [], 4)
-    assert len(list((terminal.workspace / "vee" / "edits").iterdir())) == 1
+    assert len(list((terminal.workspace.folder / "vee" / "edits").iterdir())) == 1
 
 
 def test_a_month_is_done_in_pieces_and_doing_it_again_changes_nothing(terminal):
@@ -111,16 +93,16 @@ def test_a_run_that_is_killed_before_its_edits_are_stored_is_made_good_by_the_ne
 
     with monkeypatch.context() as patch:
         patch.setattr("negawatt.vee.layers", killed)
-        CliRunner().invoke(main, ["-w", str(terminal.workspace), "vee", "--day", "2025-06-30"])
+        terminal.invoke("vee", "--day", "2025-06-30")
     assert terminal.json("quality", "2025-06-30")["all"]["estimated"] == 0
     assert terminal.json("vee", "--day", "2025-06-30")["edits"] == 4
-    assert len(list((terminal.workspace / "vee" / "edits").iterdir())) == 1
+    assert len(list((terminal.workspace.folder / "vee" / "edits").iterdir())) == 1
 
 
 def test_a_dry_run_stores_nothing(terminal):
     done = terminal.json("vee", "--day", "2025-06-30", "--dry-run")
     assert (done["edits"], done["logs"]) == (4, [])
-    assert not (terminal.workspace / "vee").exists()
+    assert not (terminal.workspace.folder / "vee").exists()
     assert terminal.json("quality", "2025-06-30")["all"]["estimated"] == 0
 
 
@@ -212,5 +194,6 @@ def test_own_rules_are_checked(terminal):
 
 
 def test_without_readings_it_says_what_to_do(tmp_path):
-    assert "negawatt ingest" in Terminal(tmp_path).run("vee", exit_code=1)
-    assert "readings of one interval are needed" in Terminal(tmp_path).run("quality", "2025-06-30", exit_code=1)
+    terminal = VeeTerminal(tmp_path / "workspace")
+    assert "negawatt ingest" in terminal.run("vee", exit_code=1)
+    assert "readings of one interval are needed" in terminal.run("quality", "2025-06-30", exit_code=1)

@@ -9,12 +9,11 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from builders import PROGRAMMES, a_plan, an_event, some_certificates, some_resources
-from click.testing import CliRunner
 from stores import ESTIMATED, Row, a_batch
+from terminal import Terminal
 
 from domain.errors import InvalidEventError, NotSettledError, VerificationError
 from negawatt import pipeline
-from negawatt.cli import main
 from negawatt.reconciling import COLUMNS, recheck, settled_events
 from negawatt.settings import Settings
 from negawatt.workspace import Workspace, write_whole
@@ -161,12 +160,11 @@ def test_other_rules_are_told_apart_from_other_readings(settled, spark):
 @pytest.mark.stack
 def test_the_command_shows_it(settled, spark):
     correct(settled)
-    words = ["-w", str(settled.folder), "reconcile", "e1", "--settled"]
-    shown = CliRunner().invoke(main, words)
-    assert shown.exit_code == 0, shown.output
-    assert "3 homes changed, 2 of them by their payment" in shown.output
-    assert "-160.00 DRC" in shown.output
-    said = json.loads(CliRunner().invoke(main, [*words, "--largest", "1", "--json"]).stdout)
+    terminal, words = Terminal(settled.folder), ("reconcile", "e1", "--settled")
+    shown = terminal.run(*words)
+    assert "3 homes changed, 2 of them by their payment" in shown
+    assert "-160.00 DRC" in shown
+    said = terminal.json(*words, "--largest", 1)
     assert [row["meter"] for row in said["largest"]] == [HOMES[2]]
     assert json.loads(settled.recheck("e1").read_text()) == said
 
@@ -174,8 +172,7 @@ def test_the_command_shows_it(settled, spark):
 def test_an_event_that_is_not_settled_is_refused(workspace):
     with pytest.raises(NotSettledError, match="run `negawatt settle e1` first"):
         recheck(workspace, SETTINGS, EVENT)
-    done = CliRunner().invoke(main, ["-w", str(workspace.folder), "reconcile", "e1", "--settled"])
-    assert (done.exit_code, "not settled" in done.output) == (1, True)
+    assert "not settled" in Terminal(workspace.folder).run("reconcile", "e1", "--settled", exit_code=1)
 
 
 def test_a_file_that_is_not_the_settled_one_is_refused(workspace):

@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import a_plan, an_event, some_certificates, some_resources
-from click.testing import CliRunner
 from domain_builders import assert_equal_reductions
+from terminal import Terminal
 
 from domain.certificates import issue_certificates
 from domain.certification import LoadBlock, certify
 from domain.errors import InvalidEventError
 from domain.readings import Readings, Register, make_readings
 from negawatt import ingesting, pipeline
-from negawatt.cli import main
 from negawatt.settings import Settings
 from negawatt.workspace import Workspace, write_whole
 from serving.published import published_certificates
@@ -54,6 +53,11 @@ def workspace(tmp_path) -> Workspace:
     return place
 
 
+@pytest.fixture
+def terminal(workspace) -> Terminal:
+    return Terminal(workspace.folder)
+
+
 def load_speed(workspace: Workspace, readings: Readings) -> None:
     with ingesting.live_consumer(workspace, Settings()) as consumer:
         consumer.consume(readings)
@@ -73,12 +77,6 @@ def keep_batch(workspace: Workspace, in_event: int) -> None:
     store.close()
 
 
-def command(workspace: Workspace, *words: str, exit_code: int = 0) -> str:
-    done = CliRunner().invoke(main, ["-w", str(workspace.folder), *words])
-    assert done.exit_code == exit_code, done.output
-    return done.output if exit_code else done.stdout
-
-
 # --- from the store to certificates -------------------------------------------------------------------
 
 
@@ -91,8 +89,8 @@ def test_a_workspace_that_only_took_live_readings_certifies_provisionally(worksp
     assert path.read_bytes() == certificates.published()
 
 
-def test_without_any_readings_it_says_so(workspace):
-    assert "holds: none" in command(workspace, "certify", "--provisional", "e1", exit_code=1)
+def test_without_any_readings_it_says_so(terminal):
+    assert "holds: none" in terminal.run("certify", "--provisional", "e1", exit_code=1)
 
 
 def test_the_intervals_of_a_speed_store_are_those_with_energy_from_the_grid():
@@ -134,19 +132,19 @@ def test_the_batch_certificates_count_as_soon_as_there_are_any(tmp_path):
         assert (found.provisional, found.path, found.certificates) == (False, batch, final)
 
 
-def test_a_report_says_that_it_is_provisional_until_the_batch_layer_has_certified(workspace):
+def test_a_report_says_that_it_is_provisional_until_the_batch_layer_has_certified(workspace, terminal):
     load_speed(workspace, readings_of(500, 200))
-    command(workspace, "certify", "--provisional", "e1")
-    page = Path(json.loads(command(workspace, "report", "e1", "--json"))["report"])
+    terminal.run("certify", "--provisional", "e1")
+    page = Path(terminal.json("report", "e1")["report"])
     assert 'role="alert">Provisional:' in page.read_text()
     keep_batch(workspace, in_event=250)
-    command(workspace, "report", "e1")
+    terminal.run("report", "e1")
     assert "Provisional:" not in page.read_text()
 
 
-def test_provisional_certificates_settle_nothing(workspace):
+def test_provisional_certificates_settle_nothing(workspace, terminal):
     load_speed(workspace, readings_of(500, 200))
-    command(workspace, "certify", "--provisional", "e1")
+    terminal.run("certify", "--provisional", "e1")
     from negawatt.settling import read_certificates
 
     with pytest.raises(InvalidEventError, match="only provisional certificates"):
@@ -156,25 +154,25 @@ def test_provisional_certificates_settle_nothing(workspace):
 # --- the comparison -------------------------------------------------------------------------------------
 
 
-def test_a_workspace_compares_its_two_results(workspace):
+def test_a_workspace_compares_its_two_results(workspace, terminal):
     load_speed(workspace, readings_of(500, 200))
-    command(workspace, "certify", "--provisional", "e1")
+    terminal.run("certify", "--provisional", "e1")
     keep_batch(workspace, in_event=150)
-    found = json.loads(command(workspace, "reconcile", "e1", "--json"))
+    found = terminal.json("reconcile", "e1")
     assert (found["provisional"]["reduction_wh"], found["batch"]["reduction_wh"]) == (1800, 2100)
     assert found["reasons"]["revised"]["homes"] == 3
     assert found["reasons"]["revised"]["parts_wh"]["revised_wh"] == 300
     assert [len(change["intervals"]) for change in found["largest"]] == [2, 2, 2]
-    said = command(workspace, "reconcile", "e1", "--largest", "1")
+    said = terminal.run("reconcile", "e1", "--largest", "1")
     assert "revised: the same intervals were measured, with other energy" in said
     assert said.count("home-") == 1
 
 
-def test_one_result_alone_is_shown_and_the_other_asked_for(workspace):
+def test_one_result_alone_is_shown_and_the_other_asked_for(workspace, terminal):
     load_speed(workspace, readings_of(500, 200))
-    assert "no result to compare" in command(workspace, "reconcile", "e1", exit_code=1)
-    command(workspace, "certify", "--provisional", "e1")
-    said = command(workspace, "reconcile", "e1")
+    assert "no result to compare" in terminal.run("reconcile", "e1", exit_code=1)
+    terminal.run("certify", "--provisional", "e1")
+    said = terminal.run("reconcile", "e1")
     assert "no batch result to compare with: `negawatt certify e1` makes one" in said
 
 

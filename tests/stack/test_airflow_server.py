@@ -13,14 +13,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from click.testing import CliRunner
+from listening import listeners
+from terminal import Terminal
 
 from infra.airflow import files, postgres
 from infra.airflow.processes import processes_of
 from infra.airflow.rest import Api
 from infra.airflow_server import AirflowServer
 from infra.daemons import ServiceError, port_is_free, wait_until
-from negawatt.cli import main
 from negawatt.stack_services import scheduler_address
 from negawatt.workspace import Workspace
 
@@ -72,9 +72,7 @@ lasts()
 
 
 def run(folder, *words):
-    done = CliRunner().invoke(main, ["-w", str(folder), "stack", *words, "--json"])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)["airflow"]
+    return Terminal(folder).json("stack", *words)["airflow"]
 
 
 def a_server(workspace: Path, database: str, **dags: str) -> AirflowServer:
@@ -150,24 +148,6 @@ def tree(pid: int) -> list[int]:
     for one in found:
         for thread in Path(f"/proc/{one}/task").glob("*/children"):
             found += [int(child) for child in thread.read_text().split()]
-    return found
-
-
-def listeners(pid: int) -> set[tuple[str, int]]:
-    """Address, in the kernel's hexadecimal, and port of everything that a process listens on."""
-    sockets = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            sockets.add(str(link.readlink()).removeprefix("socket:[").removesuffix("]"))
-        except FileNotFoundError:
-            continue
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[9] in sockets and fields[3] == "0A":
-                address, _, port = fields[1].partition(":")
-                found.add((address, int(port, 16)))
     return found
 
 
@@ -307,8 +287,8 @@ def test_one_that_runs_keeps_its_port_and_any_its_database(utility, server):
         (("--airflow-port", "21999"), "first `negawatt stack down airflow`"),
         (("--airflow-database", "sqlite"), "keeps its runs in postgresql, which can't change"),
     ):
-        done = CliRunner().invoke(main, ["-w", str(utility[0]), "stack", "up", "airflow", *option])
-        assert (done.exit_code, problem in done.output) == (1, True), done.output
+        said = Terminal(utility[0]).run("stack", "up", "airflow", *option, exit_code=1)
+        assert problem in said, said
 
 
 def test_the_database_of_another_folder_is_refused(utility, server):

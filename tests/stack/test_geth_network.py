@@ -9,9 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from eth_account import Account
 from geth_desk import a_network
+from listening import listeners
+from terminal import Terminal
 
 from infra.clique import sealer_of
 from infra.daemons import ServiceError, wait_until
@@ -19,7 +20,6 @@ from infra.geth_install import find_geth
 from infra.geth_network import Network
 from infra.geth_status import network_status
 from infra.json_rpc import rpc
-from negawatt.cli import main
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]  # the first of them may have to build geth
 
@@ -127,25 +127,9 @@ def test_waiting_for_a_network_that_lacks_a_node_names_the_node(network):
 # --- private -----------------------------------------------------------------------------------------------
 
 
-def listeners(pid):
-    """Addresses that a process listens on, in the kernel's hexadecimal."""
-    sockets = {
-        target.removeprefix("socket:[").removesuffix("]")
-        for link in Path(f"/proc/{pid}/fd").iterdir()
-        if (target := str(link.readlink())).startswith("socket:[")
-    }
-    found = []
-    for table in ("tcp", "tcp6", "udp", "udp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[9] in sockets and (fields[3] == "0A" or table.startswith("udp")):
-                found.append(fields[1].partition(":")[0])
-    return found
-
-
 def test_every_listener_is_on_loopback(network):
     for node in network.nodes:
-        assert set(listeners(node.pid)) == {"0100007F"}
+        assert {address for address, _ in listeners(node.pid, udp=True)} == {"0100007F"}
 
 
 def test_files_are_the_owners_alone(network):
@@ -264,31 +248,26 @@ def test_up_starts_only_what_is_missing(network):
 # --- the commands ------------------------------------------------------------------------------------------
 
 
-def run(*words):
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)["chain"]
-
-
 def test_the_commands_bring_a_network_up_show_it_and_take_it_away(tmp_path):
-    where = ("-w", tmp_path, "stack")
+    def run(*words):
+        return Terminal(tmp_path).json("stack", *words)["chain"]
+
     try:
-        assert run(*where, "status", "--json") == {"state": "none"}
-        made = run(*where, "up", "chain", "--period", "2", "--chain-id", "4242", "--json")
+        assert run("status") == {"state": "none"}
+        made = run("up", "chain", "--period", "2", "--chain-id", "4242")
         assert (made["made"], made["started"], made["state"]) == (True, ["sealer", "follower"], "running")
         assert (made["period"], made["chain_id"]) == (2, 4242)
-        again = run(*where, "up", "chain", "--json")
+        again = run("up", "chain")
         assert (again["made"], again["started"]) == (False, [])
-        refused = CliRunner().invoke(main, [str(w) for w in (*where, "up", "chain", "--period", "5")])
-        assert refused.exit_code == 1
-        assert "has period 2, which can't change" in refused.output
+        refused = Terminal(tmp_path).run("stack", "up", "chain", "--period", 5, exit_code=1)
+        assert "has period 2, which can't change" in refused
         Network.load(tmp_path / "stack" / "chain").stop_node("sealer", hard=True)
-        partly = run(*where, "status", "--json")
+        partly = run("status")
         assert (partly["state"], [node["up"] for node in partly["nodes"]]) == ("partly", [False, True])
-        assert run(*where, "down", "chain", "--json") == {"stopped": ["follower"], "erased": False}
-        assert run(*where, "status", "--json")["state"] == "stopped"
-        assert run(*where, "down", "chain", "--erase", "--json") == {"stopped": [], "erased": True}
-        assert run(*where, "status", "--json") == {"state": "none"}
+        assert run("down", "chain") == {"stopped": ["follower"], "erased": False}
+        assert run("status")["state"] == "stopped"
+        assert run("down", "chain", "--erase") == {"stopped": [], "erased": True}
+        assert run("status") == {"state": "none"}
     finally:
         if (folder := tmp_path / "stack" / "chain").exists():
             Network.load(folder).down()

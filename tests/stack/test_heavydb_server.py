@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -15,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner
 from heavydb_desk import a_heavydb, given_heavydb
+from terminal import Terminal
 
 heavyai = pytest.importorskip("heavyai", reason="needs the extra heavydb")
 from heavydb.exceptions import Error, ProgrammingError  # noqa: E402
@@ -24,7 +23,6 @@ from heavydb.thrift.ttypes import TArrowTransport, TDBException  # noqa: E402
 
 from infra.daemons import ServiceError, wait_until  # noqa: E402
 from infra.heavydb_server import HeavyDBServer  # noqa: E402
-from negawatt.cli import main  # noqa: E402
 from negawatt.stack_services import speed_address  # noqa: E402
 from negawatt.workspace import Workspace  # noqa: E402
 
@@ -361,9 +359,7 @@ def test_a_result_that_is_too_large_is_refused_and_memory_stays_bounded(own):
 
 def test_the_stack_starts_shows_and_erases_it(tmp_path):
     def run(*words):
-        done = CliRunner().invoke(main, ["-w", str(tmp_path), "stack", *words, "--json"])
-        assert done.exit_code == 0, done.output
-        return json.loads(done.stdout)["heavydb"]
+        return Terminal(tmp_path).json("stack", *words)["heavydb"]
 
     try:
         made = run("up", "heavydb", "--heavydb-memory", "300")

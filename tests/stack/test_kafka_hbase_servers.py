@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 
 import happybase
 import pytest
-from click.testing import CliRunner
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
+from listening import listeners
+from terminal import Terminal
 
 from infra.daemons import ServiceError, port_is_free
 from infra.hbase_server import HBaseServer
 from infra.java_status import server_status
 from infra.kafka_server import LARGEST_MESSAGE, KafkaServer
-from negawatt.cli import main
 from negawatt.stack_services import bus_address, store_address
 from negawatt.workspace import Workspace
 
@@ -24,9 +22,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]  # the first of them 
 
 
 def run(folder, *words):
-    done = CliRunner().invoke(main, ["-w", str(folder), "stack", *map(str, words), "--json"])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+    return Terminal(folder).json("stack", *words)
 
 
 @pytest.fixture(scope="module")
@@ -126,23 +122,6 @@ def test_every_listener_is_on_loopback(servers):
             assert {port for _, port in found} == set(program.ports)
 
 
-def listeners(pid):
-    """Address, in the kernel's hexadecimal, and port of everything that a process listens on."""
-    sockets = {
-        target.removeprefix("socket:[").removesuffix("]")
-        for link in Path(f"/proc/{pid}/fd").iterdir()
-        if (target := str(link.readlink())).startswith("socket:[")
-    }
-    found = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[9] in sockets and fields[3] == "0A":
-                address, _, port = fields[1].partition(":")
-                found.append((address, int(port, 16)))
-    return found
-
-
 def test_status_and_logs_tell_of_every_program(utility, servers):
     folder, _, _ = utility
     shown = run(folder, "status")
@@ -160,8 +139,8 @@ def test_status_and_logs_tell_of_every_program(utility, servers):
 
 def test_a_server_that_runs_keeps_its_port(utility, servers):
     folder, _, _ = utility
-    done = CliRunner().invoke(main, ["-w", str(folder), "stack", "up", "kafka", "--kafka-port", "31999"])
-    assert (done.exit_code, "first `negawatt stack down kafka`" in done.output) == (1, True)
+    said = Terminal(folder).run("stack", "up", "kafka", "--kafka-port", 31999, exit_code=1)
+    assert "first `negawatt stack down kafka`" in said
 
 
 # --- data --------------------------------------------------------------------------------------------------

@@ -17,14 +17,13 @@ import kafka_processes
 import numpy as np
 import pytest
 import speed_processes
-from click.testing import CliRunner
 from kafka_processes import FIRST, SLOTS, batch, total_of
+from terminal import Terminal
 
 from domain.readings import MISSING, make_readings
 from infra.daemons import wait_until
 from ingest.bus import open_bus
 from ingest.kafka_worker import Consumed, consume
-from negawatt.cli import main
 from speed.consumer import SpeedConsumer
 from speed.stores import open_speed_store
 
@@ -158,9 +157,7 @@ def test_the_command_keeps_the_future_apart_and_tells_how_fresh_the_store_is(kaf
         bus.flush()
 
     def run(*words: str) -> dict:
-        done = CliRunner().invoke(main, ["-w", str(tmp_path), *words, "--bus", url, "--json"])
-        assert done.exit_code == 0, done.output
-        return json.loads(done.stdout)
+        return Terminal(tmp_path).json(*words, "--bus", url)
 
     done = run("consume", "--to", "speed", "--until-idle")
     assert (done["readings"], done["lag"], done["quarantined"], done["released"]) == (4, 0, 1, 0)
