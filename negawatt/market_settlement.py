@@ -63,7 +63,7 @@ def settle_balanced_day(workspace: Workspace, settings: Settings, day: date) -> 
     Raises
     ------
     NegawattError
-        The day is not balanced, or was matched again since.
+        The day is not balanced, was matched again since, or the operator retracted just these trades.
     ChainError
         See `propose_and_execute`.
     """
@@ -83,6 +83,11 @@ def settle_balanced_day(workspace: Workspace, settings: Settings, day: date) -> 
     held = read_trades(_trades_file(workspace, day, statement), day)
     with open_chain(workspace, settings) as chain:
         grids = Microgrids(chain, attach_energy(chain, workspace.address_book))
+        if grids.was_retracted(held):
+            raise NegawattError(
+                f"the trades of {day} were proposed and retracted: balance the day anew, or propose the same again "
+                "with `negawatt energy settle-day`"
+            )
         document = propose_and_execute(workspace, grids, held)
         return document | {"transactions": [asdict(record) for record in chain.records]}
 

@@ -107,6 +107,15 @@ class Microgrids:
         )
         self._chain.send(f"propose {len(trades.trades)} trades of {trades.day}", call)
 
+    def was_retracted(self, trades: TradeDay) -> bool:
+        """Whether just these trades were proposed for their day and taken back, and nothing was proposed since."""
+        if self.state(trades.day).state != "none":
+            return False
+        logs = self._contracts.settlement.events.DayRetracted().get_logs(
+            from_block=self._contracts.first_block, argument_filters={"day": trades.number}
+        )
+        return bool(logs) and bytes(logs[-1]["args"]["root"]) == trades.tree.root
+
     def retract_day(self, day: date) -> TransactionRecord:
         """Take back a proposal, in its dispute window or when it has stayed unexecuted for days after it."""
         return self._chain.send(f"retract {day}", self._settlement.retract(day_number(day)))

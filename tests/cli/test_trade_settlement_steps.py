@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from click.testing import CliRunner
 from energy_desk import MORNING, TOKEN
 from forecast_market import DAY, ForecastMarket
 
 from domain.errors import ChainError, NegawattError
-from negawatt.cli import main
 from negawatt.market_settlement import settle_balanced_day
 from negawatt.trading import balance_market, match_market
 from serving.anvil import anvil
@@ -46,17 +44,14 @@ def test_without_accounts_no_chain_is_opened(tmp_path):
 
 
 @pytest.mark.stack
-def test_a_day_is_settled_once_however_often_it_is_called(tmp_path):
+def test_a_day_is_settled_once_however_often_it_is_called(tmp_path, monkeypatch):
     with anvil(clock=MORNING, block_seconds=None) as node:
         accounts = Chain(node.url, reader=True).w3.eth.accounts
         market = ForecastMarket(tmp_path / "workspace")
         settings = replace(market.settings, chain=node.url)
 
         def energy(*words: object, account: int = 0) -> dict:
-            said = ["-w", market.folder, "energy", *words, "--account", account, "--chain", node.url, "--json"]
-            done = CliRunner().invoke(main, [str(word) for word in said])
-            assert done.exit_code == 0, done.output
-            return json.loads(done.stdout)
+            return market.json("energy", *words, "--account", account, "--chain", node.url)
 
         energy("deploy")
         energy("post-rate", 2000)
@@ -68,6 +63,16 @@ def test_a_day_is_settled_once_however_often_it_is_called(tmp_path):
         rows = f"A,x,own,homes,,roof,,{accounts[1]}", f"B,y,own,homes,site-b,,meter-b,{accounts[2]}"
         market.write("participants.csv", header, *rows)
         a_balanced_day(market)
+
+        Chain(node.url).wait_until(datetime.combine(DAY + timedelta(days=1), datetime.min.time(), UTC))
+        with monkeypatch.context() as waiting:
+            waiting.setattr(Chain, "simulated", False)
+            assert settle_balanced_day(market.workspace, settings, DAY)["state"] == "proposed"
+            market.json("energy", "retract-day", DAY, "--chain", node.url)
+            with pytest.raises(NegawattError, match="2025-06-11 were proposed and retracted: balance the day anew"):
+                settle_balanced_day(market.workspace, settings, DAY)
+            anew = market.json("energy", "settle-day", market.kept / "trades.csv", "--day", DAY, "--chain", node.url)
+            assert anew["state"] == "proposed"
 
         with pytest.raises(ChainError, match="allows 44000000000000000000 a day and owes 45000000000000000000"):
             settle_balanced_day(market.workspace, settings, DAY)  # 3 kWh at 15; B allows a token less
