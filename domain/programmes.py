@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from domain.baselines import METHODS
 from domain.calendars import DayType
 from domain.errors import InvalidEventError, InvalidProgrammeError
+from domain.events import DREvent
 from domain.zones import UnknownZoneError, zone_named
 
 
@@ -229,6 +230,19 @@ class Programme:
             first = min(terms.valid_from for terms in self.terms)
             raise InvalidEventError(self.id, f"the programme has no terms for {day}: its first begin {first}")
         return max(in_force, key=lambda terms: terms.valid_from)
+
+    def terms_of(self, event: DREvent) -> Terms:
+        """The terms of an event: those in force on the local date on which it starts.
+
+        Raises
+        ------
+        InvalidEventError
+            The programme had not begun.
+        """
+        try:
+            return self.terms_on(event.local_dates(self.zoneinfo)[0])
+        except InvalidEventError as none:
+            raise InvalidEventError(event.id, none.problem) from none
 
     def facts(self, terms: Terms) -> dict[str, Any]:
         """What decides an event's payments, as plain JSON values, fractions as text.

@@ -69,7 +69,7 @@ def completeness(workspace: Workspace, settings: Settings, event: DREvent) -> Co
     store = batch_store(workspace, settings)
     if not store.intervals():  # the first readings of all are still to come
         programme = workspace.programme(event.programme)
-        rule = programme.terms_on(event.local_dates(programme.zoneinfo)[0]).readings
+        rule = programme.terms_of(event).readings
         homes, some = len(people), tuple(sorted(people)[:SHOWN_METERS])
         return Completeness(event.id, event.end, rule, homes, homes, 0, homes, some)
     plan = plan_event(workspace, store, event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -191,8 +191,8 @@ def _days_needed(workspace: Workspace) -> int:
     needed = 0
     for event in workspace.events():
         programme = workspace.programme(event.programme)
-        terms = programme.terms_on(event.local_dates(programme.zoneinfo)[0])
-        needed = max([needed, *(rule.look_back_days for rule in terms.baselines)])
+        with suppress(InvalidEventError):  # an event that no terms cover has no baseline
+            needed = max([needed, *(rule.look_back_days for rule in programme.terms_of(event).baselines)])
     return needed
 
 

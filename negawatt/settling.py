@@ -141,7 +141,7 @@ class _Work:
         self._progress = progress
         self.certificates = certificates or read_certificates(workspace, event)
         programme = workspace.programme(event.programme)
-        self.terms = programme.terms_on(event.local_dates(programme.zoneinfo)[0])
+        self.terms = programme.terms_of(event)
         self._coin = Coin(programme.currency.code, programme.currency.decimals)
         _keep_transactions(workspace, event, chain)
         self._contracts = deploy(chain, workspace.address_book, self._coin)
@@ -355,7 +355,7 @@ def announce(workspace: Workspace, chain: Chain, event: DREvent, progress: Progr
 
 def _announce(engine: Settlement, workspace: Workspace, event: DREvent, chain: Chain, contracts: Contracts) -> None:
     programme = workspace.programme(event.programme)
-    terms = programme.terms_on(event.local_dates(programme.zoneinfo)[0])
+    terms = programme.terms_of(event)
     salt, people = workspace.salt(), workspace.participants(event).values()
     minutes = int((event.end - event.start).total_seconds()) // 60
     engine.announce(

@@ -3,7 +3,7 @@ from datetime import date, datetime
 from fractions import Fraction
 
 import pytest
-from domain_builders import BUILT_IN, DELETE, a_programme, built_in, built_in_data, programme_data
+from domain_builders import BUILT_IN, DELETE, a_programme, an_event, built_in, built_in_data, programme_data
 
 from domain.calendars import DayType
 from domain.errors import InvalidEventError, InvalidProgrammeError
@@ -216,6 +216,17 @@ def test_an_event_is_settled_under_the_terms_of_its_day(day, rate):
 def test_before_the_first_terms_there_is_no_programme():
     with pytest.raises(InvalidEventError, match="no terms for 2019-12-31: its first begin 2020-01-01"):
         parse_programme(two_terms()).terms_on(date(2019, 12, 31))
+
+
+@pytest.mark.parametrize(("start", "rate"), [("2025-06-30 23:30", 130_000), ("2025-07-01 00:00", 140_000)])
+def test_the_terms_of_an_event_are_those_of_the_local_date_on_which_it_starts(start, rate):
+    assert parse_programme(two_terms()).terms_of(an_event(start)).payment.rate_per_kwh == rate
+
+
+def test_an_event_without_terms_is_named():
+    with pytest.raises(InvalidEventError, match="event 'e1': the programme has no terms for 2019-12-31") as refused:
+        parse_programme(two_terms()).terms_of(an_event("2019-12-31 23:30"))
+    assert refused.value.event == "e1"
 
 
 def test_two_terms_from_the_same_day_are_refused():

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from click.testing import CliRunner
+from terminal import Terminal
 
-from negawatt.cli import main
 from negawatt.cli_live import watched
 from negawatt.demo_wallets import demo_wallet
 
@@ -21,38 +19,27 @@ end = 2025-06-11T19:00:00+09:00
 """
 
 
-class Terminal:
-    """Runs commands in one workspace, which has a month of readings and those of the event's first hour."""
+class LiveTerminal(Terminal):
+    """A terminal, and files of an event and of homes."""
 
     def __init__(self, folder) -> None:
-        self.folder = folder
+        super().__init__(folder / "workspace")
         homes = [f"{meter},1000,{demo_wallet(meter)},{feeder}" for meter, feeder in HOMES.items()]
-        self.write("homes.csv", "\n".join(["meter,contracted_w,wallet,feeder", *homes]) + "\n")
+        self.write("homes.csv", "meter,contracted_w,wallet,feeder", *homes)
         self.write("event.toml", EVENT)
-
-    def write(self, name: str, text: str):
-        (self.folder / name).write_text(text)
-        return self.folder / name
-
-    def run(self, *words: object, exit_code: int = 0) -> str:
-        done = CliRunner().invoke(main, ["-w", str(self.folder / "workspace"), *map(str, words)])
-        assert done.exit_code == exit_code, done.output
-        return done.output if exit_code else done.stdout
-
-    def json(self, *words: object) -> dict:
-        return json.loads(self.run(*words, "--json"))
 
     def ingest(self, name: str, wh: dict[str, int], first: datetime, last: datetime, revision: int = 0) -> None:
         lines, at = ["meter,interval_start,import_wh,revision"], first
         while at < last:
             lines += [f"{meter},{at:%Y-%m-%dT%H:%M}Z,{energy},{revision}" for meter, energy in wh.items()]
             at += timedelta(minutes=30)
-        self.run("ingest", "--resources", self.folder / "homes.csv", self.write(name, "\n".join(lines) + "\n"))
+        self.run("ingest", "--resources", self.folder / "homes.csv", self.write(name, *lines))
 
 
 @pytest.fixture
 def terminal(tmp_path):
-    terminal = Terminal(tmp_path)
+    """In a workspace with a month of readings and those of the event's first hour."""
+    terminal = LiveTerminal(tmp_path)
     terminal.ingest("history.csv", dict.fromkeys(HOMES, 500), START - timedelta(days=25), START)
     terminal.ingest("event.csv", {"a": 300, "b": 450}, START, START + timedelta(hours=1))
     return terminal
@@ -146,7 +133,7 @@ def test_a_command_line_that_makes_no_sense_is_refused(terminal, words, said):
 
 
 def test_without_readings_the_refusal_says_what_to_do(tmp_path):
-    terminal = Terminal(tmp_path)
+    terminal = LiveTerminal(tmp_path)
     assert "readings of one interval are needed" in terminal.run("live", tmp_path / "event.toml", exit_code=1)
 
 
@@ -162,3 +149,12 @@ def test_retention_keeps_the_days_that_it_was_told_and_rolls_up_all(terminal):
     again = terminal.json(*told, 33)["registers"][0]
     assert (again["rolled_days"], again["dropped_days"]) == (0, 0)
     assert "stay in the speed store" in terminal.run("retention", "--at", "2025-06-20")
+
+
+def test_an_event_before_its_programme_keeps_no_readings_from_being_dropped(terminal):
+    old = EVENT.replace("2025", "1999").replace('"heat"', '"old"')
+    terminal.workspace.event(str(terminal.write("old.toml", old)))
+    terminal.workspace.event(str(terminal.folder / "event.toml"))
+    told = ("retention", "--at", "2025-06-20T00:30Z", "--days")
+    assert "look back 30 days" in terminal.run(*told, 29, exit_code=1)
+    assert terminal.json(*told, 33)["registers"][0]["dropped_days"] == 1
