@@ -10,6 +10,9 @@ from zoneinfo import ZoneInfo
 from domain.errors import IllegalTransitionError, InvalidEventError, NegawattError
 from domain.intervals import slot_of
 
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Slots count from the first; some time after the last, dates of some zones can't be told."""
+
 
 class EventState(IntEnum):
     """Where an event is in its life. The contract reports the same numbers."""
@@ -85,7 +88,7 @@ class DREvent:
     Raises
     ------
     InvalidEventError
-        Times without zone, an empty window, one longer than a day, or an unusable id.
+        Times without zone or outside 1970 to 9998, an empty window, one longer than a day, or an unusable id.
     """
 
     id: str
@@ -101,6 +104,8 @@ class DREvent:
             instant = getattr(self, name)
             if instant.tzinfo is None:
                 raise InvalidEventError(self.id, f"{name} {instant.isoformat()} has no UTC offset")
+            if not _FIRST <= instant <= _LAST:
+                raise InvalidEventError(self.id, f"{name} {instant.isoformat()}: expected a time from 1970 to 9998")
             object.__setattr__(self, name, instant.astimezone(UTC))
         if not self.start < self.end:
             raise InvalidEventError(self.id, f"it ends at {self.end.isoformat()}, not after its start")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
+from rich.markup import escape
 
 from domain.errors import NegawattError
 from negawatt.cli_base import CONTEXT, Context, Group, as_json, setting
 from negawatt.cli_bus import BUS, bus_of, stopped
+from negawatt.console import Screen
 from negawatt.scheduler import open_scheduler
 
 SCHEDULER = setting("--scheduler", "scheduler", "airflow://USER@HOST:PORT, or stack:// for the workspace's own.")
+
+
+def plainly(screen: Screen) -> Callable[[str], None]:
+    """Print sentences as they are: what they quote from a message or an answer may look like markup."""
+    return lambda text: screen.say(escape(text))
 
 
 @click.group(cls=Group, context_settings=CONTEXT, short_help="Follow events from their call to their settlement.")
@@ -106,7 +114,7 @@ def follow(ctx: Context, until_idle: bool) -> None:
 
     Events are kept in the workspace. A message that is repeated starts nothing, nor does a restart of this command,
     which reads the topic from its beginning. While the scheduler is away, what is over waits. Messages that hold no
-    event are kept with the reason in WORKSPACE/rejects/events.jsonl.
+    event, or one that can't be scheduled, are kept with the reason in WORKSPACE/rejects/events.jsonl.
     """
     from ingest.kafka_notices import follow_events  # noqa: PLC0415
     from ingest.kafka_topics import Place, ensure_topics  # noqa: PLC0415
@@ -114,7 +122,7 @@ def follow(ctx: Context, until_idle: bool) -> None:
 
     place = Place.of(bus_of(ctx))
     ensure_topics(place)
-    follower = EventFollower(ctx.workspace, open_scheduler(ctx.workspace, ctx.settings), ctx.screen.say)
+    follower = EventFollower(ctx.workspace, open_scheduler(ctx.workspace, ctx.settings), plainly(ctx.screen))
     with stopped() as stop:
         for said in follow_events(place, stop.is_set):
             if said is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from domain.errors import NegawattError, NoParticipantsError
+from domain.errors import InvalidProgrammeError, NegawattError, NoParticipantsError
 from domain.events import DREvent
 from negawatt.event_readings import check_ended
 from negawatt.scheduler import CERTIFICATION, SETTLEMENT, RefusedError, Run, Scheduler, SchedulerError
@@ -83,8 +83,11 @@ class EventFollower:
             self._refuse(said)
             return
         try:
-            self._workspace.programme(said.programme)
+            self._workspace.programme(said.programme).terms_of(said)
             self._workspace.add_event(said)
+        except InvalidProgrammeError as wrong:
+            self._refuse(f"event {said.id!r}: {wrong}")
+            return
         except NegawattError as wrong:
             self._refuse(str(wrong))
             return

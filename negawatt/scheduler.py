@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from domain.errors import NegawattError
+from domain.errors import InvalidEventError, NegawattError
 from domain.events import DREvent
 from negawatt.settings import Settings
 from negawatt.workspace import Workspace
@@ -23,6 +23,11 @@ _SECONDS = 30.0
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _SAME_END = 1000
 """Events that may end at the same instant."""
+_AIRFLOWS_OWN = tuple(
+    f"{kind}__"
+    for kind in ("backfill", "scheduled", "operator_triggered", "asset_triggered", "asset_materialization")
+)
+"""What the ids of runs begin with that Airflow starts by itself; it refuses them to others."""
 
 
 class SchedulerError(NegawattError):
@@ -76,8 +81,11 @@ class Scheduler:
 
         Raises
         ------
+        InvalidEventError
+            Airflow takes no run of the event's id.
         SchedulerError
         """
+        check_run_id(event.id)
         own = zlib.crc32(event.id.encode())
         for more in range(_SAME_END):  # Airflow wants each logical date once; most find theirs at once
             body = {
@@ -146,7 +154,7 @@ class Scheduler:
         if not self._token:
             self._log_in()
         answer = self._ask(method, f"/api/v2/{path}", body, {"Authorization": f"Bearer {self._token}"})
-        if answer.status_code == requests.codes.unauthorized:  # the token has run out
+        if answer.status_code in (401, 403):  # the token has run out; 403 also when the server's key was changed
             self._log_in()
             answer = self._ask(method, f"/api/v2/{path}", body, {"Authorization": f"Bearer {self._token}"})
         if answer.status_code not in expected:
@@ -205,6 +213,21 @@ def open_scheduler(workspace: Workspace, settings: Settings) -> Scheduler:
         )
     place = parts.netloc.rpartition("@")[2]
     return Scheduler(f"{schemes[parts.scheme]}://{place}{parts.path}", parts.username, secret)
+
+
+def check_run_id(event_id: str) -> None:
+    """Refuse ids of events that Airflow takes as no run's.
+
+    Raises
+    ------
+    InvalidEventError
+    """
+    if ".." in event_id or event_id.startswith(_AIRFLOWS_OWN):
+        raise InvalidEventError(
+            event_id,
+            f"Airflow takes no run of this id: none has '..', or begins with one of {', '.join(_AIRFLOWS_OWN)}; run "
+            "`negawatt certify` and `negawatt settle` for this one",
+        )
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

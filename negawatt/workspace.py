@@ -5,13 +5,14 @@ Everything that a command needs to know between runs lies here, as files that pe
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import re
 import secrets
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, tzinfo
 from importlib import resources as package_files
 from pathlib import Path
@@ -32,6 +33,7 @@ from serving.published import Published, published_certificates
 _RESOURCE_COLUMNS = ("meter", "contracted_w", "wallet", "feeder")
 _SALT_BYTES = 32
 _ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
+_PROGRAMME_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Workspace:
@@ -151,7 +153,7 @@ class Workspace:
         """The secret that turns meters into public pseudonyms; made at first use, readable by the owner alone."""
         path = self.folder / "salt"
         if not path.exists():
-            write_whole(path, secrets.token_bytes(_SALT_BYTES), mode=0o600)
+            write_once(path, secrets.token_bytes(_SALT_BYTES), mode=0o600)
         return path.read_bytes()
 
     # --- programmes and events --------------------------------------------------------------------
@@ -164,9 +166,12 @@ class Workspace:
         InvalidProgrammeError
             There is none of that name, or it breaks a rule.
         """
-        own = self.folder / "programmes" / f"{name}.toml"
         built_in = package_files.files("negawatt").joinpath("programmes")
         names = sorted(entry.name.removesuffix(".toml") for entry in built_in.iterdir())
+        if not isinstance(name, str) or not _PROGRAMME_NAME.fullmatch(name):  # messages of others name it
+            expected = "a name has 1 to 64 characters of a-z A-Z 0-9 . _ -, a letter or digit first"
+            raise InvalidProgrammeError(f"{name}"[:100], "file", f"{expected}; built in: {', '.join(names)}")
+        own = self.folder / "programmes" / f"{name}.toml"
         if own.exists():
             text = own.read_text()
         elif name in names:
@@ -289,12 +294,24 @@ def write_resources(path: Path, resources: Iterable[Resource]) -> None:
 
 def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Write a file so that readers see the old one or the new one, never half of it."""
+    with _draft_of(path, data, mode) as draft:
+        draft.replace(path)
+
+
+def write_once(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file whole unless there is one: of several who do at once, the first counts."""
+    with _draft_of(path, data, mode) as draft, contextlib.suppress(FileExistsError):
+        os.link(draft, path)  # unlike a rename, fails where the name is taken
+
+
+@contextlib.contextmanager
+def _draft_of(path: Path, data: bytes, mode: int) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as out:
             out.write(data)
-        draft.replace(path)
+        yield draft
     finally:
         draft.unlink(missing_ok=True)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import secrets
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from terminal import Terminal
 
-from negawatt.cli import main
 from negawatt.demo import demo_wallet
+from negawatt.workspace import Workspace
 
 COMMANDS = ("simulate", "ingest", "announce", "certify", "settle", "verify", "report", "demo")
 EVENT = """
@@ -21,30 +22,12 @@ end = 2025-06-25T19:00:00+09:00
 """
 
 
-class Terminal:
-    """Runs commands in one workspace."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.workspace = folder, folder / "workspace"
-
-    def run(self, *words: object, exit_code: int = 0) -> Result:
-        result = CliRunner().invoke(main, ["-w", str(self.workspace), *map(str, words)])
-        assert result.exit_code == exit_code, result.output
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    def json(self, *words: object) -> dict:
-        return json.loads(self.run(*words, "--json").stdout)
-
-    def write(self, name: str, text: str) -> Path:
-        path = self.folder / name
-        path.write_text(text)
-        return path
+class Homes(Terminal):
+    """A terminal, and files of homes and their readings."""
 
     def homes(self, *meters: str) -> Path:
         rows = [f"{meter},1000,{demo_wallet(meter)}" for meter in meters]
-        return self.write("homes.csv", "\n".join(["meter,contracted_w,wallet", *rows]) + "\n")
+        return self.write("homes.csv", "meter,contracted_w,wallet", *rows)
 
     def readings(self, *meters: str, extra: str = "", days: range = range(1, 27)) -> Path:
         """Hourly readings in June 2025: 500 Wh, but 200 Wh in the event of the 25th from 17:00 to 19:00."""
@@ -54,17 +37,17 @@ class Terminal:
                 for hour in range(24):
                     wh = 200 if (day, hour) in ((25, 17), (25, 18)) else 500
                     lines.append(f"{meter},2025-06-{day:02d}T{hour:02d}:00+09:00,{wh}")
-        return self.write("readings.csv", "\n".join(lines) + "\n" + extra)
+        return self.write("readings.csv", *lines, *extra.splitlines())
 
 
 @pytest.fixture
-def terminal(tmp_path) -> Terminal:
-    return Terminal(tmp_path)
+def terminal(tmp_path) -> Homes:
+    return Homes(tmp_path / "workspace")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(terminal, command):
-    said = terminal.run(command, "--help").output
+    said = terminal.run(command, "--help")
     assert "--json" in said
     assert len(said.splitlines()) > 6
 
@@ -99,9 +82,9 @@ def test_rows_that_cannot_be_read_are_kept_with_line_and_reason(terminal):
 
 def test_too_many_rejects_store_nothing_and_exit_with_3(terminal):
     bad = "".join(f"a,2025-06-27T{hour:02d}:00,1\n" for hour in range(20))
-    said = terminal.run("ingest", terminal.readings("a", extra=bad), exit_code=3).output
+    said = terminal.run("ingest", terminal.readings("a", extra=bad), exit_code=3)
     assert "nothing was stored" in said
-    assert not (terminal.workspace / "store").exists()
+    assert not terminal.workspace.store.exists()
     taken = terminal.json("ingest", "--max-rejects", 5, terminal.folder / "readings.csv")
     assert taken["rejected_by_code"] == {"time.naive": 20}
 
@@ -136,14 +119,14 @@ def test_a_home_without_history_is_certified_for_nothing(terminal):
 
 
 def test_an_unknown_event_is_told_which_are_known(terminal):
-    said = terminal.run("certify", "dinner", exit_code=1).output
+    said = terminal.run("certify", "dinner", exit_code=1)
     assert "event 'dinner': unknown; known: none yet" in said
 
 
 def test_an_event_on_a_sunday_is_refused_in_words(terminal):
     terminal.json("ingest", "--resources", terminal.homes("a"), terminal.readings("a"))
     sunday = terminal.write("e.toml", EVENT.replace("06-25", "06-22"))
-    said = terminal.run("certify", "--provisional", sunday, exit_code=1).output
+    said = terminal.run("certify", "--provisional", sunday, exit_code=1)
     assert "2025-06-22 is a sunday and programme 'kpx-max-4-of-5' has baselines for: weekday" in said
 
 
@@ -151,7 +134,7 @@ def test_events_are_never_changed(terminal):
     terminal.json("ingest", "--resources", terminal.homes("a"), terminal.readings("a"))
     terminal.json("certify", "--provisional", terminal.write("e.toml", EVENT))
     other = terminal.write("e.toml", EVENT.replace("19:00", "20:00"))
-    assert "already describes another event" in terminal.run("certify", "--provisional", other, exit_code=1).output
+    assert "already describes another event" in terminal.run("certify", "--provisional", other, exit_code=1)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +148,7 @@ def test_events_are_never_changed(terminal):
 )
 def test_a_bad_event_file_is_refused_in_words(terminal, text, problem):
     terminal.json("ingest", "--resources", terminal.homes("a"), terminal.readings("a"))
-    said = terminal.run("certify", "--provisional", terminal.write("e.toml", text), exit_code=1).output
+    said = terminal.run("certify", "--provisional", terminal.write("e.toml", text), exit_code=1)
     assert problem in said
 
 
@@ -178,21 +161,21 @@ def test_a_bad_event_file_is_refused_in_words(terminal, text, problem):
     ],
 )
 def test_a_bad_resource_is_refused_with_its_line(terminal, row, problem):
-    homes = terminal.write("homes.csv", f"meter,contracted_w,wallet\n{row}\n")
-    said = terminal.run("ingest", "--resources", homes, terminal.readings("a"), exit_code=1).output
+    homes = terminal.write("homes.csv", "meter,contracted_w,wallet", row)
+    said = terminal.run("ingest", "--resources", homes, terminal.readings("a"), exit_code=1)
     assert f"homes.csv, line 2: {problem}" in said
 
 
 def test_an_unknown_setting_is_refused(terminal):
-    terminal.workspace.mkdir()
-    (terminal.workspace / "negawatt.toml").write_text('colour = "green"\n')
-    assert "unknown setting 'colour'; known: buckets, bus, chain" in terminal.run("report", "x", exit_code=1).output
+    terminal.workspace.folder.mkdir()
+    terminal.workspace.settings_file.write_text('colour = "green"\n')
+    assert "unknown setting 'colour'; known: buckets, bus, chain" in terminal.run("report", "x", exit_code=1)
 
 
 def test_an_unknown_zone_in_the_settings_is_refused(terminal):
-    terminal.workspace.mkdir()
-    (terminal.workspace / "negawatt.toml").write_text('zone = "Asia"\n')
-    assert "zone 'Asia' is no IANA time zone" in terminal.run("report", "x", exit_code=1).output
+    terminal.workspace.folder.mkdir()
+    terminal.workspace.settings_file.write_text('zone = "Asia"\n')
+    assert "zone 'Asia' is no IANA time zone" in terminal.run("report", "x", exit_code=1)
 
 
 def test_settings_come_from_file_and_environment(tmp_path):
@@ -207,14 +190,28 @@ def test_settings_come_from_file_and_environment(tmp_path):
 def test_the_salt_is_readable_by_its_owner_alone(terminal):
     terminal.json("ingest", "--resources", terminal.homes("a"), terminal.readings("a"))
     terminal.json("certify", "--provisional", terminal.write("e.toml", EVENT))
-    assert (terminal.workspace / "salt").stat().st_mode & 0o777 == 0o600
+    assert (terminal.workspace.folder / "salt").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_who_make_the_salt_at_once_get_the_same(tmp_path, monkeypatch):
+    other: list[bytes] = []
+
+    def while_another_makes_it(count):
+        monkeypatch.undo()
+        other.append(Workspace(tmp_path).salt())
+        return bytes(count)
+
+    monkeypatch.setattr(secrets, "token_bytes", while_another_makes_it)  # after the first has seen that there is none
+    assert Workspace(tmp_path).salt() == other[0] == (tmp_path / "salt").read_bytes() != bytes(32)
+    assert (tmp_path / "salt").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["salt"]
 
 
 def test_verifying_before_anything_was_settled_says_what_to_do(terminal):
-    assert "settle an event first" in terminal.run("verify", "evening", exit_code=1).output
+    assert "settle an event first" in terminal.run("verify", "evening", exit_code=1)
 
 
 @pytest.mark.parametrize("option", [("--events", "2"), ("--weather", __file__)])
 def test_options_of_real_readings_are_refused_without_them(terminal, option):
-    said = terminal.run("demo", *option, exit_code=2).output
+    said = terminal.run("demo", *option, exit_code=2)
     assert f"{option[0]} goes with --readings" in said

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from builders import an_event, some_resources
-from click.testing import CliRunner
+from terminal import Terminal
 
 from domain.errors import EventNotOverError, NegawattError, NoParticipantsError
 from infra.daemons import free_ports
-from negawatt.cli import main
+from negawatt.cli_events import plainly
+from negawatt.console import Screen
 from negawatt.event_ends import EventFollower, end_event, standing
 from negawatt.scheduler import Scheduler, SchedulerError, open_scheduler
 from negawatt.settings import Settings, load_settings
@@ -51,12 +53,11 @@ def test_events_are_listed_with_what_became_of_them_the_latest_first(place):
 
 
 def test_the_list_is_printed_for_machines(place):
-    done = CliRunner().invoke(main, ["-w", str(place.folder), "events", "list", "--json"])
-    assert json.loads(done.stdout)["events"][0]["event"] == "e1"
+    assert Terminal(place.folder).json("events", "list")["events"][0]["event"] == "e1"
 
 
 def test_without_a_scheduler_the_error_says_what_to_do(place):
-    done = CliRunner().invoke(main, ["-w", str(place.folder), "events", "end", "e1"])
+    done = Terminal(place.folder).invoke("events", "end", "e1")
     assert done.exit_code == 1
     assert "no scheduler is set" in done.stderr
     assert "stack up airflow" in done.stderr
@@ -146,3 +147,46 @@ def test_a_follower_keeps_what_it_refuses_with_the_reason(place, away):
     assert "another event of this id" in kept[1]["reason"]
     assert follower.refused == 2
     assert follower.is_idle(NOW)
+
+
+@pytest.mark.parametrize(
+    "programme",
+    ["x" * 300, "../events", "a\0b", "kpx-max-4-of-5/x", "", "a\n", ".hidden", "[/red]", "\ud800", None, 7, ["kpx"]],
+)
+def test_a_programme_that_cannot_be_named_is_refused_and_nothing_kept(place, away, programme):
+    (place.folder / "programmes").mkdir()
+    follower = EventFollower(place, away, lambda said: None)
+    follower.take(replace(an_event("odd"), programme=programme))
+    assert refusals(place)[0].startswith("event 'odd': programme ")
+    assert "a name has 1 to 64 characters of a-z A-Z 0-9 . _ -" in refusals(place)[0]
+    assert [event.id for event in place.events()] == ["e1"]
+    assert follower.is_idle(NOW)
+
+
+def test_an_event_before_its_programme_is_refused_and_nothing_kept(place, away):
+    follower = EventFollower(place, away, lambda said: None)
+    follower.take(an_event("old", datetime(1999, 6, 18, 8, tzinfo=UTC)))
+    (reason,) = refusals(place)
+    assert reason.startswith("event 'old': the programme has no terms for 1999-06-18: its first begin ")
+    assert [event.id for event in place.events()] == ["e1"]
+    assert follower.is_idle(NOW)
+
+
+def test_an_event_whose_id_airflow_refuses_is_refused_once_and_not_tried_again(place, away):
+    follower = EventFollower(place, away, lambda said: None)
+    follower.take(an_event("peak..1"))
+    follower.start_what_is_over(NOW)
+    assert "Airflow takes no run of this id" in refusals(place)[0]
+    assert (follower.refused, follower.is_idle(NOW)) == (1, True)
+
+
+def test_what_a_message_says_is_printed_as_it_is(place, away, capsys):
+    follower = EventFollower(place, away, plainly(Screen()))
+    follower.take("offset 7: no DR event: event '[/red]': an [bold]id")
+    assert capsys.readouterr().out == "refused: offset 7: no DR event: event '[/red]': an [bold]id\n"
+
+
+def refusals(place):
+    """The reasons that are kept."""
+    lines = (place.folder / "rejects" / "events.jsonl").read_text().splitlines()
+    return [json.loads(line)["reason"] for line in lines]

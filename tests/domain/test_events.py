@@ -94,11 +94,20 @@ def test_usable_ids_are_kept(event_id):
         (T, T, "not after its start"),
         (T + HOUR, T, "not after its start"),
         (T, T + timedelta(days=1, seconds=1), "longer than a day"),
+        (datetime(9999, 12, 31, 22, tzinfo=UTC), datetime(9999, 12, 31, 23, tzinfo=UTC), "from 1970 to 9998"),
+        (datetime(1, 1, 1, tzinfo=ZoneInfo(SEOUL)), datetime(1, 1, 1, 9, tzinfo=UTC), "from 1970 to 9998"),
+        (datetime(1970, 1, 1, tzinfo=ZoneInfo(SEOUL)), datetime(1970, 1, 1, 9, tzinfo=UTC), "from 1970 to 9998"),
     ],
 )
 def test_impossible_windows_are_refused(start, end, problem):
     with pytest.raises(InvalidEventError, match=problem):
         DREvent("e1", "test", start, end)
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+@pytest.mark.parametrize("start", [datetime(1970, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, 23, tzinfo=UTC)])
+def test_the_first_and_the_last_event_have_local_dates_everywhere(start, zone):
+    assert DREvent("e1", "test", start, start + HOUR).local_dates(ZoneInfo(zone))
 
 
 def test_an_event_may_last_a_whole_day():
