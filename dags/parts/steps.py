@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from domain.events import DREvent
     from negawatt.workspace import Workspace
 
-START = datetime(2025, 1, 1, tzinfo=UTC)
-"""From when on runs can be backfilled."""
+START = datetime(2000, 1, 1, tzinfo=UTC)
+"""Before any reading: of a run by hand that is due before its DAG's start Airflow makes no task, and says success."""
 DEFAULTS: dict[str, Any] = {
     "owner": "negawatt",
-    "retries": 8,  # an hour: a store or a node that is started anew is back by then
+    "retries": 8,  # waits of 60 to 75 minutes in all: a store or a node that is started anew is back by then
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=15),
@@ -59,6 +59,7 @@ OPTIONS: dict[str, Any] = {
 """Of every DAG that is scheduled."""
 EVENT_OPTIONS = OPTIONS | {
     "schedule": None,
+    "start_date": None,  # a run is due at its event's end, however long ago that was
     "is_paused_upon_creation": False,
     "max_active_runs": 1000,  # most of them wait, and hold no worker
     "default_args": EVENT_DEFAULTS,

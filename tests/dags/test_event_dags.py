@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 from dag_desk import EVENT, HOMES, an_ended_event, answer, negawatt, run_dag, states
@@ -72,6 +73,13 @@ def test_an_unknown_event_fails_and_says_so(place):
     (alert,) = [json.loads(line) for line in (place / "alerts.jsonl").read_text().splitlines()]
     assert "nowhere" in alert["text"]
     assert "unknown" in alert["text"]
+
+
+@pytest.mark.parametrize(("dag_id", "first"), [("certification", "roster"), ("settlement", "turn")])
+def test_the_run_of_an_event_long_past_has_tasks(place, dag_id, first):
+    run = run_dag(dag_id, due=datetime(2012, 7, 15, 9, tzinfo=UTC), event="nowhere")
+    assert run.state == "failed"
+    assert states(run)[first] == "failed"
 
 
 def test_an_event_that_is_not_over_fails_and_says_when_it_ends(place, tmp_path):

@@ -12,18 +12,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
 from dag_desk import alerts, answer, kept, negawatt, run_dag, states
 from energy_desk import TOKEN
 from forecast_market import DAY, ForecastMarket
-from stores import Row, a_batch
+from planned_homes import LOAD, ROOF, WEATHER, two_homes
 
-from batch.parquet_store import ParquetStore
-from domain.intervals import slot_of
 from negawatt.chains import open_chain
-from negawatt.cli import main
 from negawatt.trading import match_market
 
 pytestmark = pytest.mark.stack
@@ -84,6 +79,10 @@ def test_what_is_not_configured_is_skipped_with_the_reason(folder, capfd, dag_id
     assert alerts(folder) == []
 
 
+def test_a_run_by_hand_of_a_day_long_past_has_tasks(folder):
+    assert states(run_dag("matching", due=datetime(2012, 7, 15, 14, tzinfo=UTC))) == {"match": "skipped"}
+
+
 # --- matching and matching_intraday ------------------------------------------------------------------------
 
 
@@ -115,6 +114,15 @@ def test_the_next_day_is_matched_as_by_the_command_and_again_the_same(market):
     assert f"market/{market.day}/matched.json" in files
     run_dag("matching")
     assert kept(market.folder, "market") == files
+
+
+def test_a_forecast_that_is_late_is_waited_for(market):
+    late = market.folder / "forecasts" / f"roof-{market.day}.csv"
+    late.rename(market.folder / "late.csv")
+    run = run_dag("matching", before_retry=lambda: (market.folder / "late.csv").rename(late))
+    assert states(run) == {"match": "success"}
+    assert answer(run, "match")["totals"]["traded_wh"] == 6 * 500
+    assert alerts(market.folder) == []
 
 
 def test_the_form_names_another_day(market):
@@ -172,25 +180,13 @@ def test_a_day_of_the_past_stays_as_it_was_matched(market):
 def test_a_day_of_the_past_that_was_never_matched_fails_as_the_command_does(market):
     market.day = date(2025, 6, 11)
     market.forecasts()
-    said = CliRunner().invoke(
-        main,
-        [
-            "-w",
-            str(market.folder),
-            "match",
-            str(market.folder / "market.toml"),
-            "--day",
-            "2025-06-11",
-            "--from",
-            "now",
-        ],
-    )
-    assert said.exit_code == 1
+    toml = market.folder / "market.toml"
+    said = market.run("match", toml, "--day", "2025-06-11", "--from", "now", exit_code=1)
     run = run_dag("matching", due=market.local(14) - timedelta(days=1))
     assert run.state == "failed"
     (told,) = alerts(market.folder)
     assert "has no rows of 2025-06-11" in told["text"]
-    assert "has no rows of 2025-06-11" in " ".join(said.output.split())
+    assert "has no rows of 2025-06-11" in " ".join(said.split())
 
 
 # --- trade_settlement --------------------------------------------------------------------------------------
@@ -334,58 +330,12 @@ DAYS = 60
 """Of readings: the last one is 1 April."""
 MORNING = datetime(2025, 4, 2, 1, tzinfo=UTC)
 DAYS_AHEAD = ["2025-04-02", "2025-04-03"]
-WEATHER = """zone = "Asia/Seoul"
-
-[weather]
-learn = "weather.csv"
-learn_kind = "actual"
-predict = "weather.csv"
-predict_kind = "forecast"
-"""
-LOAD = """
-[[load]]
-name = "homes"
-model = "lightgbm"
-holidays = "KR"
-validation_days = 14
-folds = 1
-"""
-ROOF = """
-[[pv]]
-name = "roof"
-capacity_kw = 300
-latitude = 21.0
-longitude = 105.8
-"""
 
 
 @pytest.fixture(scope="module")
 def forecast_prepared(tmp_path_factory):
     """Two homes that cool when it is hot, by the hour, and weather to some days later."""
-    folder = tmp_path_factory.mktemp("planned") / "workspace"
-    folder.mkdir()
-    random = np.random.default_rng(1)
-    hours = np.arange(24 * (DAYS + 24))
-    heat = 18 + np.repeat(random.normal(0, 5, DAYS + 24), 24) + 5 * np.sin(2 * np.pi * (hours - 9) / 24)
-    begin = LEARNED - timedelta(days=20)
-    rows = [
-        f"{(begin + timedelta(hours=int(h))).isoformat()},{heat[h]:.2f},{(sun := 600 * (h % 24 < 9))},{sun // 8}"
-        for h in hours
-    ]
-    (folder / "weather.csv").write_text(
-        "\n".join(["interval_start,temperature_c,direct_wm2,diffuse_wm2", *rows]) + "\n"
-    )
-    readings = [
-        Row(
-            home,
-            slot_of(LEARNED, 60) + h,
-            round((500 + 400 * n) * (1 + 0.05 * max(heat[20 * 24 + h] - 18, 0)) * random.uniform(0.95, 1.05)),
-        )
-        for n, home in enumerate(("a", "b"))
-        for h in range(24 * DAYS)
-    ]
-    ParquetStore(folder / "store", buckets=2).append([a_batch(readings)])
-    return folder
+    return two_homes(tmp_path_factory.mktemp("planned") / "workspace", LEARNED, DAYS).folder
 
 
 @pytest.fixture(scope="module")
