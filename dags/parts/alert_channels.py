@@ -71,7 +71,8 @@ def mail(said: Said) -> bool:
     """Mail an alert by the connection ``negawatt_smtp``; False where that isn't declared.
 
     It goes to the addresses of the variable ``negawatt_alert_email``, separated by commas, from the connection's
-    ``from_email``.
+    ``from_email``. Its extra may hold ``timeout``, for how long an answer is awaited (in seconds), and
+    ``retry_limit``, how often a server that hangs up is tried again; by default it isn't.
 
     Raises
     ------
@@ -83,11 +84,22 @@ def mail(said: Said) -> bool:
     from airflow.providers.smtp.hooks.smtp import SmtpHook  # noqa: PLC0415
     from airflow.sdk import Variable  # noqa: PLC0415
 
+    class SoonGivenUp(SmtpHook):
+        """With limits of our own: six tries of half a minute would keep all who have something to say waiting."""
+
+        @property
+        def smtp_retry_limit(self) -> int:
+            return int(self.conn.extra_dejson.get("retry_limit", 0))
+
+        @property
+        def timeout(self) -> Any:
+            return float(self.conn.extra_dejson.get("timeout", _TIMEOUT_S))
+
     addresses = [address.strip() for address in (Variable.get(RECIPIENTS, default=None) or "").split(",")]
     if not any(addresses):
         raise ChannelError(f"{MAIL}: nobody to mail to: set the variable {RECIPIENTS} to one or more addresses")
     try:
-        with SmtpHook(smtp_conn_id=MAIL) as server:
+        with SoonGivenUp(smtp_conn_id=MAIL) as server:
             server.send_email_smtp(
                 to=[address for address in addresses if address],
                 subject=" ".join(headline(said).split()),
@@ -99,6 +111,7 @@ def mail(said: Said) -> bool:
 
 
 CHANNELS: dict[str, Callable[[Said], bool]] = {"webhook": post, "mail": mail}
+"""In the order in which they are used: a webhook answers sooner."""
 
 
 def headline(said: Said) -> str:

@@ -79,9 +79,11 @@ def on_failure(context: Mapping[str, Any]) -> None:
     sentence = str(failed or "its process ended without a word; it may have been killed").strip().split("\n")[0]
     kind = type(failed).__name__ if isinstance(failed, BaseException) else ""
     name = f"{kind}: " if kind not in ("", "AirflowFailException") else ""
+    map_index = ti.map_index if ti.map_index is not None and ti.map_index >= 0 else None
+    task = ti.task_id if map_index is None else f"{ti.task_id}/{map_index}"
     facts = {
         "try": ti.try_number,
-        "map index": ti.map_index if (ti.map_index or 0) >= 0 else None,
+        "map index": map_index,
         "log": getattr(ti, "log_url", None),
     }
     alert(
@@ -90,7 +92,7 @@ def on_failure(context: Mapping[str, Any]) -> None:
         {name: value for name, value in facts.items() if value is not None},
         context,
         # A task that someone clears and that fails again is news.
-        once=f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.try_number}",
+        once=f"{ti.dag_id}/{ti.run_id}/{task}/{ti.try_number}",
     )
 
 
@@ -152,7 +154,7 @@ def _send(said: Mapping[str, Any], channels: Iterable[str]) -> dict[str, Any]:
     line_of_log = f"{headline(said)}: {said['text']} {said['facts']}"
     _log.warning("%s", line_of_log.encode("utf-8", "backslashreplace").decode())  # files of logs are UTF-8
     sent, failed = [], {}
-    for name in sorted(channels):
+    for name in sorted(channels, key=list(CHANNELS).index):
         try:
             if CHANNELS[name](said):
                 sent.append(name)

@@ -7,13 +7,14 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 
-from dags.parts import alert_log, alerts
+from dags.parts import alert_channels, alert_log, alerts
 from dags.parts.alert_log import open_alert_log
 
 pytest.importorskip("airflow")
@@ -62,7 +63,7 @@ def test_an_alert_is_posted_mailed_and_written_down(workspace, webhook, mail_ser
         "text": "7 of 10 rows were rejected",
         "facts": {"rows": 10, "rejected": 7},
         "once": "certification/e1/load",
-        "sent": ["mail", "webhook"],
+        "sent": ["webhook", "mail"],
         "failed": {},
     }
 
@@ -160,6 +161,30 @@ def test_a_mail_server_that_refuses_keeps_no_webhook_back(workspace, webhook, ma
     assert "not from you" in line["failed"]["mail"]
 
 
+@pytest.fixture
+def silent_mail_server(mail_server, monkeypatch):
+    """A port that takes connections and never says a word, declared without limits of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        declared = mail_server.connection(port=server.getsockname()[1])
+        del declared["extra"]["retry_limit"]
+        monkeypatch.setenv("AIRFLOW_CONN_NEGAWATT_SMTP", json.dumps(declared))
+        monkeypatch.setattr(alert_channels, "_TIMEOUT_S", 0.2)
+        server.setblocking(False)
+        yield server
+
+
+def test_a_mail_server_that_hangs_is_given_up_soon_and_keeps_no_webhook_back(workspace, webhook, silent_mail_server):
+    began = time.monotonic()
+    alerts.alert("rejects_high", "too many", {}, a_task())
+    assert time.monotonic() - began < 5
+    (line,) = lines(workspace)
+    assert line["sent"] == ["webhook"]
+    assert "Unable to connect" in line["failed"]["mail"]
+    silent_mail_server.accept()[0].close()
+    with pytest.raises(BlockingIOError):
+        silent_mail_server.accept()  # it was asked once
+
+
 def test_a_mail_server_without_recipients_is_said(workspace, mail_server, monkeypatch):
     monkeypatch.setenv("AIRFLOW_VAR_NEGAWATT_ALERT_EMAIL", " ")
     alerts.alert("rejects_high", "too many", {}, a_task())
@@ -215,6 +240,13 @@ def test_a_failed_task_is_told_with_its_error_and_again_when_it_was_cleared(work
         "map index": 2,
         "log": "http://airflow.example/dags/certification/runs/e1/tasks/certify",
     }
+
+
+def test_of_several_tasks_that_one_was_multiplied_into_each_is_told(workspace, webhook):
+    for map_index in (0, 1, 1):
+        alerts.on_failure({**a_task(map_index=map_index), "exception": RuntimeError(f"home {map_index} is gone")})
+    assert [post.said["facts"]["map index"] for post in webhook.posts] == [0, 1]
+    assert len(lines(workspace)) == 2
 
 
 def test_a_failed_run_tells_of_a_task_that_was_killed_and_not_of_one_that_told_itself(workspace, webhook):
