@@ -38,6 +38,12 @@ NO_SPARK = "none"
 """Setting of who certifies without Spark."""
 
 
+class SparkConnectError(NegawattError):
+    """A Spark Connect server isn't there or fails; one that is started anew is back soon."""
+
+    retry_may_help = True
+
+
 def open_session(
     master: str = "local[*]",
     *,
@@ -68,8 +74,10 @@ def open_session(
 
     Raises
     ------
+    SparkConnectError
+        The server doesn't answer, or not as it should.
     NegawattError
-        No Java of version 17 or later was found, the server doesn't answer, or ``master`` is `NO_SPARK`.
+        No Java of version 17 or later was found, or ``master`` is `NO_SPARK`.
     """
     if master == NO_SPARK:
         raise NegawattError(
@@ -123,7 +131,7 @@ def _connect(url: str, options: Mapping[str, str], python: str | None) -> Any:
     try:  # Spark itself would go on trying for ten minutes
         socket.create_connection((place.hostname or "localhost", place.port or CONNECT_PORT), timeout=10).close()
     except OSError as nobody:
-        raise NegawattError(f"{named}: no Spark Connect server answers ({nobody}): start one there") from nobody
+        raise SparkConnectError(f"{named}: no Spark Connect server answers ({nobody}): start one there") from nobody
     try:
         from pyspark.sql.connect.session import SparkSession  # noqa: PLC0415
     except ImportError as absent:
@@ -139,8 +147,8 @@ def _connect(url: str, options: Mapping[str, str], python: str | None) -> Any:
     except Exception as failed:
         session.stop()
         if type(failed).__module__.startswith(("pyspark.errors", "grpc")):
-            said = str(failed).partition("\n")[0]
-            raise NegawattError(f"{named}: the Spark Connect server doesn't do what was asked: {said}") from failed
+            said = "the Spark Connect server doesn't do what was asked: " + str(failed).partition("\n")[0]
+            raise SparkConnectError(f"{named}: {said}") from failed
         raise
     return session
 

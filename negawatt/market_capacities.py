@@ -30,6 +30,9 @@ class MissingForecastError(NegawattError):
     problem : str
     """
 
+    retry_may_help = True
+    """A forecast may only be late."""
+
     def __init__(self, participant: str, problem: str) -> None:
         self.participant, self.problem = participant, problem
         super().__init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ SHOWN = 20
 
 
 class SomeFailedError(NegawattError):
-    """Some of the models or plants of a plan failed; the others are done.
+    """Some of the models or plants of a plan failed; the others are done. A retry may help one of them.
 
     Attributes
     ----------
@@ -36,8 +36,9 @@ class SomeFailedError(NegawattError):
         What went wrong, by name.
     """
 
-    def __init__(self, failures: dict[str, str], of: int) -> None:
-        self.failures = failures
+    def __init__(self, failures: Mapping[str, NegawattError], of: int) -> None:
+        self.failures = {name: str(problem) for name, problem in failures.items()}
+        self.retry_may_help = any(problem.retry_may_help for problem in failures.values())
         said = "; ".join(f"{name}: {problem}" for name, problem in failures.items())
         super().__init__(f"{len(failures)} of {of} failed, the others are done: {said}")
 
@@ -149,7 +150,7 @@ def _each(jobs: Iterable[_Job]) -> list[dict[str, Any]]:
     if failed and not done and len(failed) == 1:
         raise next(iter(failed.values()))
     if failed:
-        raise SomeFailedError({name: str(problem) for name, problem in failed.items()}, len(failed) + len(done))
+        raise SomeFailedError(failed, len(failed) + len(done))
     return done
 
 

@@ -76,3 +76,4 @@ def test_where_no_server_listens_the_address_is_named_without_its_token():
         with pytest.raises(NegawattError, match=f"^{url}: no Spark Connect server answers") as refused:
             open_session(f"{url}/;token=secret")
     assert "secret" not in str(refused.value)
+    assert refused.value.retry_may_help, "it may be being started anew"

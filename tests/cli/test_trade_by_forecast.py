@@ -137,6 +137,7 @@ def test_without_a_forecast_nothing_is_guessed(market):
     with pytest.raises(MissingForecastError, match=r"^A: no forecast of 'roof' for 2025-06-11") as refused:
         capacities_of_forecasts(market.workspace, market.file, DAY)
     assert refused.value.participant == "A"
+    assert refused.value.retry_may_help, "the forecast may only be late"
     assert not market.kept.exists()
     assert "A: no forecast of 'roof'" in market.run("match", market.folder / "market.toml", "--day", DAY, exit_code=1)
 
