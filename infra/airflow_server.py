@@ -26,7 +26,7 @@ from infra.local_server import LocalServer, Progress, Say
 POSTGRESQL, SQLITE = "postgresql", "sqlite"
 _POSTGRES = "postgres"
 _API = "api-server"
-MEMORY_MIB = {_POSTGRES: 100, _API: 350, "scheduler": 300, "dag-processor": 220, "triggerer": 230}
+MEMORY_MIB = {_POSTGRES: 100, _API: 350, "scheduler": 380, "dag-processor": 220, "triggerer": 230}
 """What the programs take, measured with two idle workers and rounded up; what tasks take comes on top. [MiB]"""
 _DATABASE_SECONDS = 60.0
 _MIGRATE_SECONDS = 300.0

@@ -54,7 +54,8 @@ def main() -> None:
             command, more, stop = server.command(kept["database_port"]), who_runs_it(), signal.SIGINT
             more |= {"cwd": server.data} if not more else {"cwd": "/"}
         else:
-            command, more, stop = [*_AIRFLOW, *COMMANDS[given.program]], dict[str, Any](), signal.SIGTERM
+            airflow = _PRELOADED if given.program == "scheduler" else _AIRFLOW
+            command, more, stop = [*airflow, *COMMANDS[given.program]], dict[str, Any](), signal.SIGTERM
     except ServiceError as unusable:
         raise SystemExit(str(unusable)) from unusable
     sys.exit(supervise(command, environment, stop, more))
@@ -113,6 +114,7 @@ def _ends_with_us(parent: int) -> Callable[[], None]:
 
 
 _AIRFLOW = [sys.executable, "-P", "-m", "airflow"]
+_PRELOADED = [sys.executable, "-P", "-m", "infra.airflow.preloaded"]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ VALUES = yaml.safe_load(VALUES_TEXT)
 DOCKERFILE = (INFRA / "compose" / "airflow.Dockerfile").read_text()
 PROGRAMS = {
     "airflow-api": ["airflow", "api-server"],
-    "airflow-scheduler": ["airflow", "scheduler"],
+    "airflow-scheduler": ["python", "-m", "infra.airflow.preloaded", "scheduler"],
     "airflow-dag-processor": ["airflow", "dag-processor"],
     "airflow-triggerer": ["airflow", "triggerer"],
 }

@@ -38,9 +38,11 @@ def looks():
     @task(pool="spark")
     def look():
         import os
+        import sys
         import negawatt
         return {
             "workspace": os.environ["NEGAWATT_WORKSPACE"],
+            "loaded": sorted(set(sys.modules) & {"negawatt.settling", "negawatt.pipeline"}),
             "given": os.environ.get("GIVEN_BY_THE_OPERATOR"),
             "market": Variable.get("our_market", default=None),
             "mail": Variable.get("negawatt_alert_email", default=None),
@@ -199,6 +201,7 @@ def test_tasks_see_the_workspace_and_what_the_operator_declared(utility, server)
     assert ended(api, "looks", first, 120) == "success"
     assert returned(api, "looks", first, "look") == {
         "workspace": str(utility[0]),
+        "loaded": ["negawatt.pipeline", "negawatt.settling"],
         "given": "yes",
         "market": "/srv/market.toml",
         "mail": None,
