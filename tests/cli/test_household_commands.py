@@ -33,6 +33,7 @@ def place(tmp_path_factory):
     own.parent.mkdir(parents=True)
     rules = rules.replace("dispute_window_minutes = 0", 'dispute_window_minutes = 60\ndelivery = "claim"')
     own.write_text(rules)
+    (folder / "workspace" / "negawatt.toml").write_text('spark = "none"\n')
     made = negawatt(folder, "simulate", "in", "--homes", 10, "--days", 32, "--interval", 30)
     account = Account.create()
     (folder / "home.json").write_text(json.dumps(Account.encrypt(account.key, PASSWORD, iterations=2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,10 +17,11 @@ NEGAWATT = Path(sys.executable).with_name("negawatt")
 REAL_HOMES = Path(__file__).parents[2].parent / "shared" / "data" / "homes-hourly.csv.gz"
 
 
-def negawatt(folder: Path, *words: object, exit_code: int = 0) -> dict:
+def negawatt(folder: Path, *words: object, exit_code: int = 0, **settings: str) -> dict:
     done = subprocess.run(
         [NEGAWATT, "-w", "workspace", *map(str, words), "--json"],
         cwd=folder,
+        env=os.environ | {f"NEGAWATT_{name.upper()}": value for name, value in settings.items()},
         capture_output=True,
         text=True,
         check=False,
@@ -71,11 +73,11 @@ def test_the_job_command_by_command(tmp_path):
 def test_a_settled_event_keeps_its_certificates_when_readings_change(tmp_path):
     made = negawatt(tmp_path, "simulate", "in", "--homes", 12, "--days", 32, "--interval", 30)
     negawatt(tmp_path, "ingest", "--resources", made["homes"], made["readings"])
-    event = negawatt(tmp_path, "certify", made["event"])["event"]
+    event = negawatt(tmp_path, "certify", made["event"], spark="none")["event"]
     negawatt(tmp_path, "settle", event, "--confirmations", 0)
     negawatt(tmp_path, "ingest", made["late"])
     assert "settled already" in negawatt(tmp_path, "certify", event, exit_code=1)["error"]
-    rechecked = negawatt(tmp_path, "reconcile", "--settled", event)
+    rechecked = negawatt(tmp_path, "reconcile", "--settled", event, spark="none")
     assert (rechecked["unchanged"], rechecked["same_programme"]) == (False, True)
     assert rechecked["homes_changed"] > 0
     assert negawatt(tmp_path, "verify", event)["holds"] is True
