@@ -149,6 +149,8 @@ def write_settings(folder: Path, *, port: int, parallelism: int, dags: Path, dat
             "task_instance_heartbeat_timeout": 60,
         },
         "triggerer": {"triggerer_health_check_threshold": 20},
+        # a worker that misses the end of its task's process, which happens, looks again after so long [s]
+        "workers": {"min_heartbeat_interval": 1},
         "dag_processor": {
             "refresh_interval": 60,
             "min_file_process_interval": 30,
