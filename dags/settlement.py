@@ -52,7 +52,7 @@ def settlement() -> None:
         if not (earlier := under_way(settling.before_in_turn(workspace, event))):
             return None
         so_far = now - (get_current_context()["dag_run"].start_date or now)
-        patience = max(so_far / 20, timedelta(seconds=3 * len(earlier)), timedelta(seconds=5))
+        patience = max(so_far / 100, timedelta(seconds=3 * len(earlier)))
         reason = f"{earlier[0]} ended earlier and shares homes"
         return Waiting(reason, now + min(patience, timedelta(minutes=5)))
 
