@@ -79,7 +79,8 @@ class DREvent:
     Attributes
     ----------
     id : str
-        Name of the event, unique within the operator. 1 to 64 characters of ``a-z A-Z 0-9 . _ -``.
+        Name of the event, unique within the operator. 1 to 64 characters of ``a-z A-Z 0-9 . _ -``,
+        without ``.toml`` at the end.
     programme : str
         The programme that defines baseline and payment.
     start, end : datetime
@@ -98,8 +99,10 @@ class DREvent:
 
     def __post_init__(self) -> None:
         usable = self.id.replace("-", "").replace("_", "").replace(".", "")
-        if not (usable.isascii() and usable.isalnum() and len(self.id) <= 64):
-            raise InvalidEventError(self.id, "an id has 1 to 64 characters of a-z A-Z 0-9 . _ -")
+        if not (usable.isascii() and usable.isalnum() and len(self.id) <= 64) or self.id.endswith(".toml"):
+            raise InvalidEventError(
+                self.id, "an id has 1 to 64 characters of a-z A-Z 0-9 . _ - and doesn't end in .toml, as files do"
+            )
         for name in ("start", "end"):
             instant = getattr(self, name)
             if instant.tzinfo is None:

@@ -75,13 +75,13 @@ def test_times_are_kept_in_utc():
     assert event == DREvent("e1", "test", T, T + HOUR)
 
 
-@pytest.mark.parametrize("event_id", ["", " ", "a b", "a/b", "é", "x" * 65, "..", "a\n", "a:1"])
+@pytest.mark.parametrize("event_id", ["", " ", "a b", "a/b", "é", "x" * 65, "..", "a\n", "a:1", "a.toml"])
 def test_unusable_ids_are_refused(event_id):
     with pytest.raises(InvalidEventError, match="1 to 64 characters"):
         DREvent(event_id, "test", T, T + HOUR)
 
 
-@pytest.mark.parametrize("event_id", ["a", "2025-07-09_17.00", "x" * 64])
+@pytest.mark.parametrize("event_id", ["a", "2025-07-09_17.00", "a.toml.b", "x" * 64])
 def test_usable_ids_are_kept(event_id):
     assert DREvent(event_id, "test", T, T + HOUR).id == event_id
 
