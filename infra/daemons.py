@@ -195,9 +195,10 @@ def is_gone(pid: int) -> bool:
             return True
         return False
     states = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
-        with contextlib.suppress(OSError):
-            states.append(thread.read_text().rpartition(")")[2].split()[0])
+    with contextlib.suppress(OSError):  # its folder may go while we look
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                states.append(Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0])
     return all(state in "ZX" for state in states)
 
 
