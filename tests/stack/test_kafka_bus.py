@@ -264,7 +264,7 @@ def test_a_single_message_that_fails_surfaces_at_flush_and_the_others_arrive(url
             bus.flush()
         bus.sender.send(topic, b"x" * 400)
         bus.flush()  # told once
-    assert [len(record.value) for record in records(url, "narrow")] == [100, 200, 300, 400]
+    assert sorted(len(record.value) for record in records(url, "narrow")) == [100, 200, 300, 400]
 
 
 def test_a_message_that_is_too_large_is_refused_at_once(url):
